@@ -1,0 +1,1 @@
+//! The pure rules of Everstep: journal, run state machine, replay matching.

@@ -1,0 +1,1 @@
+//! The wasmtime sandbox of Everstep: loads modules, runs activations and tasks.

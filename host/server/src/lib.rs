@@ -1,0 +1,1 @@
+//! The Everstep server: HTTP API, dispatch, timers, leases and the host loop.

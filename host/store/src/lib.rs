@@ -1,0 +1,1 @@
+//! Durable storage for Everstep: the Store trait and its backends.
