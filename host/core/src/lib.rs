@@ -1,1 +1,45 @@
-//! The pure rules of Everstep: journal, run state machine, replay matching.
+//! The pure rules of Everstep.
+//!
+//! This crate decides everything and does nothing: it has no clock, no random numbers, no I/O and
+//! no async. The server and the host ask it what a fact means for a run and get back a [`Commit`]
+//! that names everything which must become true at once. Keeping it pure is what lets tests drive
+//! it with tables, seeds and injected crashes.
+//!
+//! What the core owns: the journal's events, the run state machine, retry arithmetic, matching of
+//! replayed commands. What its callers own: the time, durability, running guests and tasks.
+
+pub mod activation;
+// pub mod api;
+pub mod commit;
+pub mod event;
+pub mod failure;
+pub mod ids;
+pub mod limits;
+pub mod log;
+pub mod manifest;
+pub mod payload;
+pub mod record;
+pub mod refusal;
+pub mod replay;
+pub mod retry;
+pub mod run;
+pub mod start;
+pub mod time;
+// pub mod transitions;
+
+pub use activation::{Activation, Command, Completion, Delivery, OpResult, Outcome, TimerDue};
+pub use commit::Commit;
+pub use event::{Entry, JournalEvent, StuckCause};
+pub use failure::Failure;
+pub use ids::{Digest, InputHash, OpId, RunId, Token};
+pub use limits::Limits;
+pub use log::{LogLevel, LogLine, LogSource};
+pub use manifest::Manifest;
+pub use payload::Payload;
+pub use record::{Origin, Record, RunState, StateKind};
+pub use refusal::Refusal;
+pub use replay::{Divergence, Step, Steps};
+pub use retry::{RetryPolicy, TaskOptions};
+// pub use run::{Input, Next, Run, TaskCall};
+pub use start::{StartOptions, StartRequest};
+pub use time::Timestamp;

@@ -1,0 +1,202 @@
+//! The journal: what happened to a run, in order, in the past tense. Events are never changed; old
+//! forms must be readable for ever, so fields are only added, with a default.
+
+use crate::record::Origin;
+use crate::{Failure, InputHash, OpId, Payload, TaskOptions, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// One line of a journal. Its position (`seq`, from 0) is its index.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// When it was decided. Never before the entry in front of it.
+    pub at: Timestamp,
+    /// What happened.
+    pub event: JournalEvent,
+}
+
+/// What can happen to a run.
+///
+/// Three kinds stand in a journal. *Deliveries* are told to the guest (`AttemptStarted`,
+/// `TaskCompleted`, `TaskFailed`, `TimerFired`, `Delivered`); the *commands* of the activation that
+/// followed stand directly behind (`TaskScheduled`, `TimerStarted`, `OperationCancelled`, and the
+/// end of the attempt); everything else is bookkeeping that a replay passes over. An event that
+/// came from outside while the guest was not at hand (`CancelRequested`) is delivered later by a
+/// `Delivered` that names its position.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", content = "data")]
+pub enum JournalEvent {
+    /// The run exists. Always and only at position 0.
+    RunStarted {
+        /// What the run is and how it was asked for.
+        origin: Arc<Origin>,
+        /// The input.
+        input: Payload,
+        /// When its first attempt is due.
+        due: Timestamp,
+    },
+    /// An attempt began in a fresh instance.
+    AttemptStarted {
+        /// From 1.
+        attempt: u32,
+    },
+    /// The guest asked for a task.
+    TaskScheduled {
+        /// The operation.
+        op: OpId,
+        /// The task's name.
+        name: String,
+        /// Its input.
+        input: Payload,
+        /// The hash of the input.
+        input_hash: InputHash,
+        /// How it is to be executed.
+        options: TaskOptions,
+        /// An operation of an earlier attempt of the run whose result answers this one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reuses: Option<OpId>,
+    },
+    /// The guest asked to sleep.
+    TimerStarted {
+        /// The operation.
+        op: OpId,
+        /// May be empty.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        name: String,
+        /// When it ends.
+        due: Timestamp,
+        /// A timer of an earlier attempt of the run that has fired already.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reuses: Option<OpId>,
+    },
+    /// The guest gave an operation up.
+    OperationCancelled {
+        /// Which one.
+        op: OpId,
+    },
+    /// An attempt of a task failed and another will follow.
+    TaskAttemptFailed {
+        /// The operation.
+        op: OpId,
+        /// The attempt that failed, from 1.
+        attempt: u32,
+        /// Why.
+        failure: Failure,
+        /// When the next one is due.
+        retry_at: Timestamp,
+    },
+    /// A task succeeded.
+    TaskCompleted {
+        /// The operation.
+        op: OpId,
+        /// Its value.
+        output: Payload,
+        /// How many attempts it took.
+        #[serde(default, skip_serializing_if = "is_one")]
+        attempts: AttemptCount,
+    },
+    /// A task failed for good.
+    TaskFailed {
+        /// The operation.
+        op: OpId,
+        /// How many attempts were made.
+        attempts: AttemptCount,
+        /// Why the last one failed.
+        failure: Failure,
+    },
+    /// A sleep ended.
+    TimerFired {
+        /// The operation.
+        op: OpId,
+    },
+    /// Somebody asked the run to stop.
+    CancelRequested {
+        /// Their words.
+        reason: String,
+        /// When the host ends it if it has not ended itself.
+        deadline: Timestamp,
+    },
+    /// An earlier entry reached the guest.
+    Delivered {
+        /// The position of that entry.
+        seq: u64,
+    },
+    /// An attempt of the run failed and another will follow.
+    AttemptFailed {
+        /// From 1.
+        attempt: u32,
+        /// Why.
+        failure: Failure,
+        /// When the next one is due.
+        retry_at: Timestamp,
+    },
+    /// The run ended with this output.
+    RunCompleted {
+        /// Its value.
+        output: Payload,
+    },
+    /// The run ended with this failure.
+    RunFailed {
+        /// Why.
+        failure: Failure,
+    },
+    /// The run ended because somebody asked for it.
+    RunCancelled {
+        /// Their words.
+        reason: String,
+    },
+}
+
+impl JournalEvent {
+    /// The name of the event, as it stands in the journal.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::RunStarted { .. } => "RunStarted",
+            Self::AttemptStarted { .. } => "AttemptStarted",
+            Self::TaskScheduled { .. } => "TaskScheduled",
+            Self::TimerStarted { .. } => "TimerStarted",
+            Self::OperationCancelled { .. } => "OperationCancelled",
+            Self::TaskAttemptFailed { .. } => "TaskAttemptFailed",
+            Self::TaskCompleted { .. } => "TaskCompleted",
+            Self::TaskFailed { .. } => "TaskFailed",
+            Self::TimerFired { .. } => "TimerFired",
+            Self::CancelRequested { .. } => "CancelRequested",
+            Self::Delivered { .. } => "Delivered",
+            Self::AttemptFailed { .. } => "AttemptFailed",
+            Self::RunCompleted { .. } => "RunCompleted",
+            Self::RunFailed { .. } => "RunFailed",
+            Self::RunCancelled { .. } => "RunCancelled",
+        }
+    }
+}
+
+/// How often something was tried; 1 unless said otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct AttemptCount(pub u32);
+
+impl Default for AttemptCount {
+    fn default() -> Self {
+        Self(1)
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_one(count: &AttemptCount) -> bool {
+    count.0 == 1
+}
+
+/// Why a run cannot go on without help. Not part of the journal: the journal stays untouched.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StuckCause {
+    /// A stable dotted word: `divergence`, `guest.trap`, `guest.fuel`, `limit.…`, `module.load` …
+    pub code: String,
+    /// What happened, for people; may have many lines (a guest backtrace, a diff).
+    pub message: String,
+    /// What to do about it.
+    pub remedy: String,
+    /// The divergence, when it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub divergence: Option<Box<crate::Divergence>>,
+}

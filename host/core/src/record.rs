@@ -1,0 +1,254 @@
+//! The run record: the small summary of a run that is rewritten with every commit. Lists, waits and
+//! the dispatcher read it instead of the journal. Its size depends neither on the length of the
+//! journal nor on the number of pending operations.
+
+use crate::event::StuckCause;
+use crate::{Digest, Failure, InputHash, Limits, OpId, Payload, RunId, StartOptions, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// What a run is and how it was asked for. Fixed at its start.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Origin {
+    /// The run's id.
+    pub id: RunId,
+    /// The workflow's name.
+    pub workflow: String,
+    /// Its version.
+    pub version: String,
+    /// The module that the run executes.
+    pub digest: Digest,
+    /// The version of the engine's configuration, part of what makes a replay valid.
+    pub engine: u32,
+    /// The bounds that the guest can observe.
+    pub limits: Limits,
+    /// The hash of the input, by which a repeated start with the same key is compared.
+    pub input_hash: InputHash,
+    /// The options of the start.
+    pub options: StartOptions,
+    /// When the start was accepted.
+    pub started_at: Timestamp,
+}
+
+/// Why a run waits for a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum QueueReason {
+    /// It has just been started.
+    New,
+    /// Another attempt of the run is due.
+    Retry,
+    /// Another attempt of a task is due.
+    TaskRetry,
+    /// A sleep is over.
+    Wakeup,
+    /// Somebody asked for something (cancel, continue after stuck).
+    Resumption,
+    /// The host that had it is gone.
+    Recovery,
+}
+
+/// What a run waits for, or how it ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum RunState {
+    /// To start at a time.
+    Scheduled {
+        /// When.
+        at: Timestamp,
+    },
+    /// Ready for a host.
+    Queued {
+        /// Why.
+        reason: QueueReason,
+    },
+    /// A host works on it: tasks are being executed.
+    Running,
+    /// Only timers are pending.
+    Sleeping {
+        /// The timer that ends first; may be empty.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        timer: String,
+        /// When.
+        wakeup_at: Timestamp,
+    },
+    /// The run, or a task that it waits for, failed and a next attempt is due.
+    AwaitingRetry {
+        /// What failed.
+        cause: RetryCause,
+        /// When the next attempt is due.
+        next_attempt_at: Timestamp,
+        /// Why the last one failed.
+        failure: Failure,
+    },
+    /// Stopped by something that only people can mend.
+    Stuck {
+        /// What, and what to do.
+        cause: StuckCause,
+    },
+    /// Ended with an output.
+    Completed {
+        /// The value.
+        output: Payload,
+    },
+    /// Ended with a failure.
+    Failed {
+        /// Why.
+        failure: Failure,
+    },
+    /// Ended because somebody asked for it.
+    Cancelled {
+        /// Their words.
+        reason: String,
+    },
+}
+
+/// What failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum RetryCause {
+    /// A task of the run.
+    Task {
+        /// Its name.
+        name: String,
+    },
+    /// The run itself.
+    Run,
+}
+
+/// The states without what they carry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "see RunState")]
+pub enum StateKind {
+    Scheduled,
+    Queued,
+    Running,
+    Sleeping,
+    AwaitingRetry,
+    Stuck,
+    Completed,
+    Failed,
+    Cancelled,
+}
+
+impl StateKind {
+    /// All states, in the order of a run's life.
+    pub const ALL: [Self; 9] = [
+        Self::Scheduled,
+        Self::Queued,
+        Self::Running,
+        Self::Sleeping,
+        Self::AwaitingRetry,
+        Self::Stuck,
+        Self::Completed,
+        Self::Failed,
+        Self::Cancelled,
+    ];
+
+    /// The state's name, as users write it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Scheduled => "scheduled",
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Sleeping => "sleeping",
+            Self::AwaitingRetry => "awaiting_retry",
+            Self::Stuck => "stuck",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// The state with this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
+    }
+
+    /// Whether nothing can follow.
+    #[must_use]
+    pub fn is_terminal(self) -> bool {
+        matches!(self, Self::Completed | Self::Failed | Self::Cancelled)
+    }
+}
+
+impl RunState {
+    /// The state without what it carries.
+    #[must_use]
+    pub fn kind(&self) -> StateKind {
+        match self {
+            Self::Scheduled { .. } => StateKind::Scheduled,
+            Self::Queued { .. } => StateKind::Queued,
+            Self::Running => StateKind::Running,
+            Self::Sleeping { .. } => StateKind::Sleeping,
+            Self::AwaitingRetry { .. } => StateKind::AwaitingRetry,
+            Self::Stuck { .. } => StateKind::Stuck,
+            Self::Completed { .. } => StateKind::Completed,
+            Self::Failed { .. } => StateKind::Failed,
+            Self::Cancelled { .. } => StateKind::Cancelled,
+        }
+    }
+}
+
+/// A request to stop that the run knows of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CancelRequest {
+    /// The words of whoever asked.
+    pub reason: String,
+    /// When the host ends the run if it has not ended itself.
+    pub deadline: Timestamp,
+}
+
+/// The summary of a run as of the end of its journal.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// What the run is.
+    pub origin: Arc<Origin>,
+    /// What it waits for, or how it ended.
+    pub state: RunState,
+    /// The current attempt; 0 before the first.
+    pub attempt: u32,
+    /// The number of entries in the journal.
+    pub length: u64,
+    /// The number of log lines.
+    pub log_lines: u64,
+    /// The id that the next operation will get.
+    pub next_op: OpId,
+    /// The number of operations that await their completion.
+    pub pending: u64,
+    /// Entries that came from outside and have not reached the guest.
+    pub undelivered: u32,
+    /// When a timer, a retry or a time limit is due next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wake_at: Option<Timestamp>,
+    /// Whether a host is needed now.
+    pub ready: bool,
+    /// A request to stop.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cancel: Option<CancelRequest>,
+    /// When the last commit was decided.
+    pub updated_at: Timestamp,
+}
+
+impl Record {
+    /// The run's id.
+    #[must_use]
+    pub fn id(&self) -> RunId {
+        self.origin.id
+    }
+
+    /// Whether nothing can follow.
+    #[must_use]
+    pub fn is_terminal(&self) -> bool {
+        self.state.kind().is_terminal()
+    }
+
+    /// When the run's own time limit passes.
+    #[must_use]
+    pub fn timeout_at(&self) -> Option<Timestamp> {
+        self.origin.options.timeout_ms.map(|ms| self.origin.started_at.plus(ms))
+    }
+}

@@ -1,0 +1,346 @@
+//! Matching a replay against the journal. While a run is rebuilt, every activation must ask for
+//! exactly what the journal recorded; the first difference is a [`Divergence`], which stops the run
+//! and changes nothing.
+
+use crate::activation::{Activation, Command, CommandIdentity, Completion, Delivery, Outcome};
+use crate::event::{Entry, JournalEvent};
+use crate::{InputHash, OpId, OpResult, Payload, Refusal};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// One recorded command of an activation, with its position.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RecordedCommand {
+    /// Its position in the journal.
+    pub seq: u64,
+    /// What a replay must ask for.
+    pub identity: CommandIdentity,
+    /// The recorded input, for the report.
+    pub input: Option<Payload>,
+}
+
+/// One activation as the journal has it: what was delivered and what the guest asked for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Step {
+    /// The position of the delivery.
+    pub seq: u64,
+    /// The attempt of the run that it belongs to.
+    pub attempt: u32,
+    /// What to deliver.
+    pub delivery: Delivery,
+    /// What the guest asked for then, in order; the report of an outcome comes last.
+    pub recorded: Vec<RecordedCommand>,
+}
+
+/// The first difference between a replay and the journal.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Divergence {
+    /// The journal position of the recorded command, or of the delivery when none was recorded.
+    pub seq: u64,
+    /// What the journal has; none when the activation recorded fewer commands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected: Option<Asked>,
+    /// What the replay asked for; none when it asked for less.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<Asked>,
+    /// The fields that differ.
+    pub differences: Vec<Difference>,
+}
+
+/// A command as a report shows it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Asked {
+    /// Kind, name and input hash.
+    #[serde(flatten)]
+    pub identity: CommandIdentity,
+    /// The input.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<serde_json::Value>,
+}
+
+/// One field that differs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Difference {
+    /// `kind`, `name`, or a path into the input such as `input.user.id`.
+    pub field: String,
+    /// The journal's side.
+    pub expected: String,
+    /// The replay's side.
+    pub asked: String,
+}
+
+/// Cuts a journal into steps. Feed entries in order; a step is complete when the next begins.
+#[derive(Debug, Default)]
+pub struct Steps {
+    seq: u64,
+    attempt: u32,
+    next_op: u64,
+    current: Option<Step>,
+    waiting: BTreeMap<u64, String>,
+}
+
+impl Steps {
+    /// Takes the next entry and returns the step that it ends, if it ends one.
+    ///
+    /// # Errors
+    /// When the entry cannot stand where it stands.
+    pub fn push(&mut self, entry: &Entry) -> Result<Option<Step>, Refusal> {
+        let seq = self.seq;
+        self.seq += 1;
+        let completion = match &entry.event {
+            JournalEvent::AttemptStarted { attempt } => {
+                self.attempt = *attempt;
+                Completion::Start { attempt: *attempt, first_op: OpId(self.next_op + 1) }
+            }
+            JournalEvent::TaskCompleted { op, output, .. } => {
+                operation(*op, OpResult::Value(output.clone()))
+            }
+            JournalEvent::TaskFailed { op, failure, .. } => {
+                operation(*op, OpResult::Failed(failure.clone()))
+            }
+            JournalEvent::TimerFired { op } => operation(*op, OpResult::Fired),
+            JournalEvent::Delivered { seq: of } => {
+                let reason = self.waiting.remove(of).ok_or_else(|| Refusal::Corrupt {
+                    seq,
+                    problem: format!("it delivers entry {of}, which does not wait"),
+                })?;
+                return Ok(self.begin(
+                    seq,
+                    entry,
+                    Completion::CancelRequested { reason },
+                    Some(*of),
+                ));
+            }
+            JournalEvent::CancelRequested { reason, .. } => {
+                self.waiting.insert(seq, reason.clone());
+                return Ok(None);
+            }
+            other => {
+                if let JournalEvent::TaskScheduled { op, .. }
+                | JournalEvent::TimerStarted { op, .. } = other
+                {
+                    self.next_op = op.0;
+                }
+                return match recorded(seq, other) {
+                    Some(command) => self.record(seq, command).map(|()| None),
+                    None => Ok(None),
+                };
+            }
+        };
+        Ok(self.begin(seq, entry, completion, None))
+    }
+
+    /// The last step of the journal.
+    #[must_use]
+    pub fn finish(self) -> Option<Step> {
+        self.current
+    }
+
+    fn begin(
+        &mut self,
+        seq: u64,
+        entry: &Entry,
+        completion: Completion,
+        deferred: Option<u64>,
+    ) -> Option<Step> {
+        let delivery = Delivery { at: entry.at, completion, deferred };
+        let step = Step { seq, attempt: self.attempt, delivery, recorded: Vec::new() };
+        self.current.replace(step)
+    }
+
+    fn record(&mut self, seq: u64, command: RecordedCommand) -> Result<(), Refusal> {
+        match &mut self.current {
+            Some(step) => step.recorded.push(command),
+            // A run that is cancelled or times out before its first attempt ends without one.
+            None if command.identity.kind.is_end() => {}
+            None => {
+                let problem = "a command stands before the first attempt".into();
+                return Err(Refusal::Corrupt { seq, problem });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn operation(op: OpId, result: OpResult) -> Completion {
+    Completion::Operation { op, result }
+}
+
+/// The command that an entry records; none when it is not one.
+fn recorded(seq: u64, event: &JournalEvent) -> Option<RecordedCommand> {
+    use crate::activation::CommandKind::{Cancel, Complete, Fail, Task, Timer};
+    let named =
+        |kind, name: &str, input_hash| CommandIdentity { kind, name: name.to_owned(), input_hash };
+    let (identity, input) = match event {
+        JournalEvent::TaskScheduled { name, input, input_hash, .. } => {
+            (named(Task, name, Some(*input_hash)), Some(input.clone()))
+        }
+        JournalEvent::TimerStarted { name, .. } => (named(Timer, name, None), None),
+        JournalEvent::OperationCancelled { op } => (named(Cancel, &op.to_string(), None), None),
+        JournalEvent::RunCompleted { output } => {
+            (named(Complete, "", Some(output.hash())), Some(output.clone()))
+        }
+        JournalEvent::RunFailed { failure } | JournalEvent::AttemptFailed { failure, .. } => {
+            (named(Fail, "", Some(InputHash::of(failure.code.as_bytes()))), None)
+        }
+        _ => return None,
+    };
+    Some(RecordedCommand { seq, identity, input })
+}
+
+impl Step {
+    /// Compares what an activation asked for with what the journal has.
+    ///
+    /// # Errors
+    /// The first difference.
+    pub fn check(&self, activation: &Activation) -> Result<(), Box<Divergence>> {
+        let asked = activation
+            .commands
+            .iter()
+            .map(asked_command)
+            .chain(activation.outcome.iter().filter_map(asked_outcome));
+        let mut recorded = self.recorded.iter();
+        for asked in asked {
+            match recorded.next() {
+                Some(expected) if expected.identity == asked.identity => {}
+                expected => return Err(self.diverge(expected, Some(asked))),
+            }
+        }
+        match recorded.next() {
+            // The host ends a run by itself when a time limit passes; no guest asked for that.
+            Some(end) if end.identity.kind.is_end() && activation.outcome.is_none() => {
+                if self.host_may_have_ended(end) {
+                    Ok(())
+                } else {
+                    Err(self.diverge(Some(end), None))
+                }
+            }
+            Some(missing) => Err(self.diverge(Some(missing), None)),
+            None => Ok(()),
+        }
+    }
+
+    fn host_may_have_ended(&self, end: &RecordedCommand) -> bool {
+        end.identity.input_hash == Some(InputHash::of(crate::run::RUN_TIMEOUT.as_bytes()))
+    }
+
+    fn diverge(&self, expected: Option<&RecordedCommand>, asked: Option<Asked>) -> Box<Divergence> {
+        let expected_at = expected.map(|command| command.seq);
+        let expected = expected.map(|command| Asked {
+            identity: command.identity.clone(),
+            input: command.input.as_ref().and_then(|input| input.read().ok()),
+        });
+        let differences = differences(expected.as_ref(), asked.as_ref());
+        let seq = expected_at.unwrap_or(self.seq + self.recorded.len() as u64);
+        Box::new(Divergence { seq, expected, asked, differences })
+    }
+}
+
+fn asked_command(command: &Command) -> Asked {
+    let input = match command {
+        Command::StartTask { input, .. } => input.read().ok(),
+        Command::StartTimer { .. } | Command::CancelOperation { .. } => None,
+    };
+    Asked { identity: command.identity(), input }
+}
+
+/// A guest that ends as cancelled is recorded by the bookkeeping entry `RunCancelled`, which also
+/// the host writes; so that outcome is no part of the comparison.
+fn asked_outcome(outcome: &Outcome) -> Option<Asked> {
+    let input = match outcome {
+        Outcome::Completed(output) => output.read().ok(),
+        Outcome::Failed(_) => None,
+        Outcome::Cancelled => return None,
+    };
+    Some(Asked { identity: outcome.identity(), input })
+}
+
+fn differences(expected: Option<&Asked>, asked: Option<&Asked>) -> Vec<Difference> {
+    let (Some(expected), Some(asked)) = (expected, asked) else {
+        return Vec::new();
+    };
+    let mut found = Vec::new();
+    let mut compare = |field: &str, left: &str, right: &str| {
+        if left != right {
+            let (field, expected, asked) = (field.into(), left.into(), right.into());
+            found.push(Difference { field, expected, asked });
+        }
+    };
+    compare("kind", expected.identity.kind.as_str(), asked.identity.kind.as_str());
+    compare("name", &expected.identity.name, &asked.identity.name);
+    if let (Some(left), Some(right)) = (&expected.input, &asked.input) {
+        value_differences("input", left, right, &mut found);
+    }
+    found
+}
+
+/// The most differing fields that one report lists.
+const MAX_DIFFERENCES: usize = 20;
+
+fn value_differences(
+    path: &str,
+    left: &serde_json::Value,
+    right: &serde_json::Value,
+    found: &mut Vec<Difference>,
+) {
+    use serde_json::Value::{Array, Null, Object};
+    if left == right || found.len() >= MAX_DIFFERENCES {
+        return;
+    }
+    match (left, right) {
+        (Object(a), Object(b)) => {
+            let keys: std::collections::BTreeSet<&String> = a.keys().chain(b.keys()).collect();
+            for key in keys {
+                let side = |map: &serde_json::Map<_, _>| map.get(key).cloned().unwrap_or(Null);
+                value_differences(&format!("{path}.{key}"), &side(a), &side(b), found);
+            }
+        }
+        (Array(a), Array(b)) => {
+            for i in 0..a.len().max(b.len()) {
+                let side = |list: &[serde_json::Value]| list.get(i).cloned().unwrap_or(Null);
+                value_differences(&format!("{path}[{i}]"), &side(a), &side(b), found);
+            }
+        }
+        _ => found.push(Difference {
+            field: path.to_owned(),
+            expected: shortened(&left.to_string()),
+            asked: shortened(&right.to_string()),
+        }),
+    }
+}
+
+fn shortened(text: &str) -> String {
+    const MOST: usize = 200;
+    if text.chars().count() <= MOST {
+        return text.to_owned();
+    }
+    text.chars().take(MOST).chain(['…']).collect()
+}
+
+impl fmt::Display for Asked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.identity.kind.as_str())?;
+        if !self.identity.name.is_empty() {
+            write!(f, " `{}`", self.identity.name)?;
+        }
+        if let Some(input) = &self.input {
+            write!(f, " {}", shortened(&input.to_string()))?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Divergence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let side =
+            |asked: &Option<Asked>| asked.as_ref().map_or("nothing".into(), Asked::to_string);
+        writeln!(f, "at journal position {}", self.seq)?;
+        writeln!(f, "  the journal has   {}", side(&self.expected))?;
+        write!(f, "  the code asks for {}", side(&self.asked))?;
+        for d in &self.differences {
+            write!(f, "\n    {}: {} → {}", d.field, d.expected, d.asked)?;
+        }
+        Ok(())
+    }
+}
