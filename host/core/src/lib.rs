@@ -9,7 +9,7 @@
 //! replayed commands. What its callers own: the time, durability, running guests and tasks.
 
 pub mod activation;
-// pub mod api;
+pub mod api;
 pub mod commit;
 pub mod event;
 pub mod failure;

@@ -49,8 +49,11 @@ pub enum QueueReason {
 }
 
 /// What a run waits for, or how it ended.
+///
+/// Tagged from outside on purpose: serde's inner tags lose whether a format is for people, on which
+/// the form of instants and payloads depends.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "state", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum RunState {
     /// To start at a time.
     Scheduled {

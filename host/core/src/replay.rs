@@ -52,7 +52,6 @@ pub struct Divergence {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Asked {
     /// Kind, name and input hash.
-    #[serde(flatten)]
     pub identity: CommandIdentity,
     /// The input.
     #[serde(default, skip_serializing_if = "Option::is_none")]
