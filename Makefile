@@ -1,0 +1,45 @@
+# The two commands are `make demo` and `make test`. Both set up the compiler for guests first,
+# which takes a moment when that is done already.
+
+GUEST_TOOLCHAIN_DIR ?= $(or $(XDG_DATA_HOME),$(HOME)/.local/share)/everstep/guest-toolchain
+EVERSTEP_GUEST_CARGO ?= $(GUEST_TOOLCHAIN_DIR)/bin/guest-cargo
+export GUEST_TOOLCHAIN_DIR EVERSTEP_GUEST_CARGO
+
+.PHONY: help demo test build guests toolchain lint bench
+
+help:
+	@echo 'make demo    run a workflow on a server that is killed and restarted on the way'
+	@echo 'make test    run every test'
+	@echo 'make build   build the everstep program'
+	@echo 'make guests  build the example workflows'
+	@echo 'make lint    check format, lints and the purity of the core'
+	@echo 'make bench   print the speed of the sequential and the fleet workload'
+
+demo: toolchain build
+	scripts/demo.sh
+
+# nextest runs every test in a process of its own; without it, cargo's own runner does.
+test: guests
+	if cargo nextest --version >/dev/null 2>&1; \
+	then cargo nextest run --workspace; \
+	else cargo test --workspace; fi
+
+build:
+	cargo build -p everstep
+
+guests: toolchain
+	cd examples && "$(EVERSTEP_GUEST_CARGO)" build --target wasm32-wasip2
+
+toolchain:
+	scripts/setup-guest-toolchain.sh
+
+# A core that compiles for a guest can hold no thread, socket or database.
+lint: toolchain
+	cargo fmt --all --check
+	cd examples && cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	"$(EVERSTEP_GUEST_CARGO)" check -p everstep-core --target wasm32-wasip2
+
+bench:
+	cargo run --release -p everstep -- bench sequential
+	cargo run --release -p everstep -- bench fleet
