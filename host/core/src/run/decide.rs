@@ -1,0 +1,307 @@
+//! Decisions: what a fact means for a run. Every transition that a host causes goes through
+//! [`Run::handle`]; it checks first and changes nothing when it refuses.
+
+use super::operations::Pending;
+use super::{RUN_TIMEOUT, Run};
+use crate::activation::CommandKind;
+use crate::event::{AttemptCount, Entry, JournalEvent, StuckCause};
+use crate::transitions::{self, Trigger};
+use crate::{
+    Activation, Command, Commit, Completion, Delivery, Failure, LogLine, OpId, OpResult, Outcome,
+    Payload, Refusal, RunState, TimerDue, Timestamp,
+};
+use std::collections::BTreeMap;
+
+/// A hundred years in milliseconds, the longest sleep.
+pub(super) const LONGEST_SLEEP_MS: u64 = 100 * 366 * 86_400_000;
+
+/// A fact that a host brings.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Input {
+    /// The guest was activated.
+    Activated {
+        /// What it was told.
+        delivery: Delivery,
+        /// What it did.
+        activation: Activation,
+    },
+    /// An attempt of a task failed, and [`Run::finish_attempt`] said that another will follow.
+    AttemptFailed {
+        /// The operation.
+        op: OpId,
+        /// Why.
+        failure: Failure,
+        /// When the next one is due.
+        retry_at: Timestamp,
+        /// What the attempt logged.
+        logs: Vec<LogLine>,
+    },
+    /// A time limit of the run passed.
+    Expired,
+    /// The run cannot go on.
+    Stuck(StuckCause),
+}
+
+/// What the end of a task attempt leads to.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Finished {
+    /// Tell the guest.
+    Deliver(Delivery),
+    /// There will be another attempt: give this to [`Run::handle`].
+    Retry(Input),
+    /// The guest gave the operation up in the meantime.
+    Ignored,
+}
+
+impl Run {
+    /// Decides what a fact means. The commit has no token yet; the host adds its own.
+    ///
+    /// # Errors
+    /// When the run's state does not allow it or a limit is exceeded; nothing has changed then.
+    pub fn handle(&mut self, input: Input, now: Timestamp) -> Result<Commit, Refusal> {
+        let from = self.record.state.kind();
+        let trigger = input.trigger();
+        if from.is_terminal() {
+            return Err(Refusal::IllegalTransition { state: from, action: trigger.participle() });
+        }
+        let expected_length = self.record.length;
+        let at = now.max(self.last_at);
+        let mut entries = Vec::new();
+        let mut logs = Vec::new();
+        let mut stuck = None;
+        match input {
+            Input::Activated { delivery, activation } => {
+                self.check_limits(&delivery, &activation)?;
+                self.activated(&delivery, &activation, &mut entries)?;
+                logs = activation.logs;
+            }
+            Input::AttemptFailed { op, failure, retry_at, logs: lines } => {
+                let attempt = self.failed_attempts(op)? + 1;
+                let event = JournalEvent::TaskAttemptFailed { op, attempt, failure, retry_at };
+                self.push(at, event, &mut entries)?;
+                logs = lines;
+            }
+            Input::Expired => self.push(at, self.expiry(), &mut entries)?,
+            Input::Stuck(cause) => stuck = Some(cause),
+        }
+        self.settle();
+        if let Some(cause) = stuck {
+            self.record.state = RunState::Stuck { cause };
+            self.record.ready = false;
+            self.record.wake_at = None;
+        }
+        self.record.log_lines += logs.len() as u64;
+        debug_assert!(
+            transitions::allows(from, trigger, self.record.state.kind()),
+            "{from:?} --{trigger:?}--> {:?} is not in the table",
+            self.record.state.kind()
+        );
+        Ok(Commit { expected_length, token: None, entries, logs, record: self.record.clone() })
+    }
+
+    /// What the end of a task attempt means. Changes nothing.
+    #[must_use]
+    pub fn finish_attempt(
+        &self,
+        op: OpId,
+        result: Result<Payload, Failure>,
+        logs: Vec<LogLine>,
+        now: Timestamp,
+    ) -> Finished {
+        let Some(Pending::Task(task)) = self.operations.get(op) else { return Finished::Ignored };
+        let at = now.max(self.last_at);
+        let deliver = |result| {
+            let completion = Completion::Operation { op, result };
+            Finished::Deliver(Delivery { at, completion, deferred: None })
+        };
+        let failure = match result {
+            Ok(output) => return deliver(OpResult::Value(output)),
+            Err(failure) => failure,
+        };
+        let seed = self.record.origin.id.seed() ^ op.0.rotate_left(32);
+        let delay = task.options.retry_policy().delay_after(task.failed + 1, seed);
+        let retry_at = delay.filter(|_| failure.retryable).map(|delay| at.plus(delay));
+        let in_time = |at: &Timestamp| task.deadline().is_none_or(|deadline| *at < deadline);
+        match retry_at.filter(in_time) {
+            Some(retry_at) => Finished::Retry(Input::AttemptFailed { op, failure, retry_at, logs }),
+            None => deliver(OpResult::Failed(failure)),
+        }
+    }
+
+    fn failed_attempts(&self, op: OpId) -> Result<u32, Refusal> {
+        match self.operations.get(op) {
+            Some(Pending::Task(task)) => Ok(task.failed),
+            _ => Err(self.corrupt("an attempt of no pending task failed")),
+        }
+    }
+
+    /// Appends a decided event. It cannot be refused unless the caller's facts contradict the run.
+    fn push(
+        &mut self,
+        at: Timestamp,
+        event: JournalEvent,
+        entries: &mut Vec<Entry>,
+    ) -> Result<(), Refusal> {
+        let entry = Entry { at, event };
+        self.apply(&entry)?;
+        entries.push(entry);
+        Ok(())
+    }
+
+    fn activated(
+        &mut self,
+        delivery: &Delivery,
+        activation: &Activation,
+        entries: &mut Vec<Entry>,
+    ) -> Result<(), Refusal> {
+        let at = delivery.at;
+        self.push(at, self.delivered(delivery)?, entries)?;
+        for command in &activation.commands {
+            let event = self.commanded(command, at);
+            self.push(at, event, entries)?;
+        }
+        if let Some(outcome) = &activation.outcome {
+            let event = self.ended(outcome, at);
+            self.push(at, event, entries)?;
+        }
+        Ok(())
+    }
+
+    /// The journal's word for what was delivered.
+    fn delivered(&self, delivery: &Delivery) -> Result<JournalEvent, Refusal> {
+        if let Some(seq) = delivery.deferred {
+            return Ok(JournalEvent::Delivered { seq });
+        }
+        match &delivery.completion {
+            Completion::Start { attempt, .. } => {
+                Ok(JournalEvent::AttemptStarted { attempt: *attempt })
+            }
+            Completion::CancelRequested { .. } => {
+                Err(self.corrupt("a cancel request is always deferred"))
+            }
+            Completion::Operation { op, result } => self.operation_ended(*op, result),
+        }
+    }
+
+    fn operation_ended(&self, op: OpId, result: &OpResult) -> Result<JournalEvent, Refusal> {
+        Ok(match result {
+            OpResult::Value(output) => {
+                let attempts = AttemptCount(self.failed_attempts(op)? + 1);
+                JournalEvent::TaskCompleted { op, output: output.clone(), attempts }
+            }
+            OpResult::Failed(failure) => {
+                let attempts = AttemptCount(self.failed_attempts(op)? + 1);
+                JournalEvent::TaskFailed { op, attempts, failure: failure.clone() }
+            }
+            OpResult::Fired => JournalEvent::TimerFired { op },
+            OpResult::TimedOut | OpResult::Cancelled => {
+                return Err(self.corrupt("no operation of this kind can end like this"));
+            }
+        })
+    }
+
+    fn commanded(&self, command: &Command, at: Timestamp) -> JournalEvent {
+        match command {
+            Command::StartTask { op, name, input, options } => {
+                let identity = command.identity();
+                JournalEvent::TaskScheduled {
+                    op: *op,
+                    name: name.clone(),
+                    input: input.clone(),
+                    input_hash: identity.input_hash.unwrap_or_else(|| input.hash()),
+                    options: *options,
+                    reuses: self.reuse.candidates(&identity).next(),
+                }
+            }
+            Command::StartTimer { op, name, due } => {
+                let due = match due {
+                    TimerDue::After(ms) => at.plus((*ms).min(LONGEST_SLEEP_MS)),
+                    TimerDue::At(instant) => (*instant).min(at.plus(LONGEST_SLEEP_MS)),
+                };
+                let reuses = self.reuse.candidates(&command.identity()).next();
+                JournalEvent::TimerStarted { op: *op, name: name.clone(), due, reuses }
+            }
+            Command::CancelOperation { op } => JournalEvent::OperationCancelled { op: *op },
+        }
+    }
+
+    fn ended(&self, outcome: &Outcome, at: Timestamp) -> JournalEvent {
+        let reason = |given: &str| match &self.record.cancel {
+            Some(cancel) => cancel.reason.clone(),
+            None => given.to_owned(),
+        };
+        match outcome {
+            Outcome::Completed(output) => JournalEvent::RunCompleted { output: output.clone() },
+            Outcome::Cancelled => {
+                JournalEvent::RunCancelled { reason: reason("the workflow ended itself") }
+            }
+            Outcome::Failed(failure) => self.failed(failure, at),
+        }
+    }
+
+    fn failed(&self, failure: &Failure, at: Timestamp) -> JournalEvent {
+        let attempt = self.record.attempt;
+        let policy = self.record.origin.options.retry;
+        let seed = self.record.origin.id.seed();
+        let wanted = failure.retryable && self.record.cancel.is_none();
+        let delay = policy.filter(|_| wanted).and_then(|p| p.delay_after(attempt, seed));
+        let failure = failure.clone();
+        match delay {
+            Some(delay) => {
+                JournalEvent::AttemptFailed { attempt, failure, retry_at: at.plus(delay) }
+            }
+            None => JournalEvent::RunFailed { failure },
+        }
+    }
+
+    /// How a run ends whose time is up. A cancel's grace counts before the run's own limit.
+    fn expiry(&self) -> JournalEvent {
+        match &self.record.cancel {
+            Some(cancel) => JournalEvent::RunCancelled { reason: cancel.reason.clone() },
+            None => {
+                let limit = self.record.origin.options.timeout_ms.unwrap_or_default();
+                let message = format!("the run took longer than its limit of {limit} ms");
+                let failure = Failure::new(RUN_TIMEOUT, message).not_retryable();
+                JournalEvent::RunFailed { failure }
+            }
+        }
+    }
+
+    fn check_limits(&self, delivery: &Delivery, activation: &Activation) -> Result<(), Refusal> {
+        let mut kinds: BTreeMap<CommandKind, u64> = BTreeMap::new();
+        for command in &activation.commands {
+            let kind = match command {
+                Command::StartTask { .. } => CommandKind::Task,
+                Command::StartTimer { .. } => CommandKind::Timer,
+                Command::CancelOperation { .. } => CommandKind::Cancel,
+            };
+            *kinds.entry(kind).or_default() += 1;
+        }
+        let count = |kind| kinds.get(&kind).copied().unwrap_or_default();
+        let started = count(CommandKind::Task) + count(CommandKind::Timer);
+        let completed = u64::from(matches!(delivery.completion, Completion::Operation { .. }));
+        let ended = count(CommandKind::Cancel) + completed;
+        let after = (self.record.pending + started).saturating_sub(ended);
+        let limit = self.record.origin.limits.pending_operations;
+        if started > 0 && after > limit {
+            return Err(Refusal::Limit {
+                code: "limit.pending_operations",
+                message: format!(
+                    "the run would have {after} pending operations; {limit} are allowed"
+                ),
+            });
+        }
+        Ok(())
+    }
+}
+
+impl Input {
+    fn trigger(&self) -> Trigger {
+        match self {
+            Self::Activated { .. } => Trigger::Activated,
+            Self::AttemptFailed { .. } => Trigger::TaskAttemptFailed,
+            Self::Expired => Trigger::Expired,
+            Self::Stuck(_) => Trigger::Stuck,
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! The run state machine: one door in, one door out.
+//!
+//! A [`Run`] is rebuilt from its journal by [`Run::fold`] and changed only by [`Run::handle`], which
+//! returns the [`Commit`](crate::Commit) that makes the change durable. Both go through the same
+//! `apply`, so what was decided live and what a replay rebuilds are the same by construction.
+//!
+//! The host drives it: [`Run::next`] says what is due, the host activates the guest, hands the
+//! activation to `handle`, makes the commit durable, and only then asks [`Run::start_tasks`] for
+//! effects.
+
+mod apply;
+mod decide;
+mod external;
+mod operations;
+mod reuse;
+
+pub use decide::{Finished, Input};
+pub use external::{External, external};
+pub use operations::TaskCall;
+
+use crate::record::{QueueReason, RetryCause};
+use crate::{
+    Completion, Delivery, Entry, Failure, OpId, OpResult, Payload, Record, Refusal, RunState,
+    Timestamp,
+};
+use operations::Operations;
+use reuse::Reuse;
+use std::collections::{BTreeMap, VecDeque};
+
+/// The failure code of a run that took longer than its `timeout_ms`.
+pub const RUN_TIMEOUT: &str = "run.timeout";
+
+/// A run with everything that the next decision needs. Its size grows with the pending operations,
+/// not with the history (but for runs that may be retried as a whole: they keep the results that a
+/// next attempt can reuse).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Run {
+    record: Record,
+    input: Payload,
+    first_due: Timestamp,
+    last_at: Timestamp,
+    operations: Operations,
+    /// Results that are known before the guest asked, by reuse from an earlier attempt.
+    answers: VecDeque<(OpId, OpResult)>,
+    /// Entries from outside that have not reached the guest, by position.
+    waiting: BTreeMap<u64, String>,
+    /// The failure that the run waits to be retried after.
+    retry: Option<(Timestamp, Failure)>,
+    reuse: Reuse,
+}
+
+/// What is to be done next for a run.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Next {
+    /// Activate the guest with this.
+    Deliver(Delivery),
+    /// Give this to [`Run::handle`]; the guest is not needed.
+    Decide(Input),
+    /// Nothing before this time, unless a task ends.
+    Wait(Option<Timestamp>),
+    /// The run has ended or is stuck.
+    Ended,
+}
+
+impl Run {
+    /// Rebuilds a run from its journal.
+    ///
+    /// # Errors
+    /// [`Refusal::Corrupt`] when the journal cannot have come about.
+    pub fn fold(entries: impl IntoIterator<Item = Entry>) -> Result<Self, Refusal> {
+        let mut entries = entries.into_iter();
+        let mut run = Self::begin(entries.next().as_ref())?;
+        for entry in entries {
+            run.absorb(&entry)?;
+        }
+        Ok(run)
+    }
+
+    /// A run as its first entry leaves it.
+    ///
+    /// # Errors
+    /// [`Refusal::Corrupt`] when that entry is not `RunStarted`.
+    pub fn begin(first: Option<&Entry>) -> Result<Self, Refusal> {
+        let mut run = apply::first(first)?;
+        run.settle();
+        Ok(run)
+    }
+
+    /// Takes in an entry that is durable already: the next one of a fold, or one that came from
+    /// outside while the run was in memory.
+    ///
+    /// # Errors
+    /// [`Refusal::Corrupt`] when it cannot stand there.
+    pub fn absorb(&mut self, entry: &Entry) -> Result<(), Refusal> {
+        self.apply(entry)?;
+        self.settle();
+        Ok(())
+    }
+
+    /// Takes over from the stored record what the journal does not tell: the number of log lines.
+    ///
+    /// # Errors
+    /// [`Refusal::Corrupt`] when record and journal do not belong together.
+    pub fn adopt(&mut self, stored: &Record) -> Result<(), Refusal> {
+        if stored.length != self.record.length || stored.origin.id != self.record.origin.id {
+            return Err(Refusal::Corrupt {
+                seq: self.record.length,
+                problem: format!("the record tells of {} entries", stored.length),
+            });
+        }
+        self.record.log_lines = stored.log_lines;
+        if matches!(stored.state, RunState::Stuck { .. }) {
+            self.record = stored.clone();
+        }
+        Ok(())
+    }
+
+    /// The summary as of the last change.
+    #[must_use]
+    pub fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// The input of the run.
+    #[must_use]
+    pub fn input(&self) -> &Payload {
+        &self.input
+    }
+
+    /// Whether this operation awaits its completion.
+    #[must_use]
+    pub fn is_pending(&self, op: OpId) -> bool {
+        self.operations.get(op).is_some()
+    }
+
+    /// What is to be done now. Task retries that are due become startable as a side effect.
+    pub fn next(&mut self, now: Timestamp) -> Next {
+        if self.record.is_terminal() || matches!(self.record.state, RunState::Stuck { .. }) {
+            return Next::Ended;
+        }
+        let passed = |at: Option<Timestamp>| at.is_some_and(|at| at <= now);
+        let cancel_deadline = self.record.cancel.as_ref().map(|cancel| cancel.deadline);
+        if passed(cancel_deadline) || passed(self.record.timeout_at()) {
+            return Next::Decide(Input::Expired);
+        }
+        let at = now.max(self.last_at);
+        if let Some(start_at) = self.attempt_due() {
+            if start_at > now {
+                return Next::Wait(self.record.wake_at);
+            }
+            let attempt = self.record.attempt + 1;
+            let first_op = OpId(self.record.next_op.0);
+            let completion = Completion::Start { attempt, first_op };
+            return Next::Deliver(Delivery { at, completion, deferred: None });
+        }
+        if let Some((seq, reason)) = self.waiting.first_key_value() {
+            let completion = Completion::CancelRequested { reason: reason.clone() };
+            return Next::Deliver(Delivery { at, completion, deferred: Some(*seq) });
+        }
+        if let Some((op, result)) = self.answers.front().cloned() {
+            let completion = Completion::Operation { op, result };
+            return Next::Deliver(Delivery { at, completion, deferred: None });
+        }
+        if let Some(op) = self.operations.due_timer(now) {
+            let completion = Completion::Operation { op, result: OpResult::Fired };
+            return Next::Deliver(Delivery { at, completion, deferred: None });
+        }
+        self.operations.release_retries(now);
+        Next::Wait(self.wake_at(self.operations.next_release()))
+    }
+
+    /// When the next attempt of the run is due; none while one is under way.
+    fn attempt_due(&self) -> Option<Timestamp> {
+        match &self.retry {
+            Some((at, _)) => Some(*at),
+            None if self.record.attempt == 0 => Some(self.first_due),
+            None => None,
+        }
+    }
+
+    /// Takes task attempts to execute, at most `most`. Call it only when the commit that led here
+    /// is durable.
+    pub fn start_tasks(&mut self, now: Timestamp, most: usize) -> Vec<TaskCall> {
+        self.operations.start_tasks(self.record.origin.id, now, most)
+    }
+
+    /// Whether a task attempt could start now.
+    #[must_use]
+    pub fn has_startable_tasks(&self) -> bool {
+        self.operations.has_startable()
+    }
+
+    /// Task executions that are to be stopped, because the guest gave them up or the run ended.
+    pub fn stop_tasks(&mut self) -> Vec<OpId> {
+        self.operations.take_stopped()
+    }
+
+    /// The pending operations, at most `most`.
+    #[must_use]
+    pub fn operations(&self, most: usize) -> Vec<crate::api::OperationView> {
+        self.operations.views(most)
+    }
+
+    fn wake_at(&self, operations: Option<Timestamp>) -> Option<Timestamp> {
+        let cancel = self.record.cancel.as_ref().map(|cancel| cancel.deadline);
+        [self.attempt_due(), operations, cancel, self.record.timeout_at()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Brings the record in line with everything else. The last step of every change.
+    fn settle(&mut self) {
+        self.record.pending = self.operations.len() as u64;
+        self.record.undelivered = u32::try_from(self.waiting.len()).unwrap_or(u32::MAX);
+        self.record.updated_at = self.last_at;
+        if self.record.is_terminal() {
+            self.record.wake_at = None;
+            self.record.ready = false;
+            return;
+        }
+        self.record.state = self.derived_state();
+        let stuck = matches!(self.record.state, RunState::Stuck { .. });
+        let due = self.operations.next_due();
+        self.record.wake_at = if stuck { None } else { self.wake_at(due) };
+        self.record.ready =
+            matches!(self.record.state, RunState::Queued { .. } | RunState::Running);
+    }
+
+    fn derived_state(&self) -> RunState {
+        if let Some((at, failure)) = &self.retry {
+            let (next_attempt_at, failure) = (*at, failure.clone());
+            return RunState::AwaitingRetry { cause: RetryCause::Run, next_attempt_at, failure };
+        }
+        if self.record.attempt == 0 {
+            if self.first_due > self.record.origin.started_at {
+                return RunState::Scheduled { at: self.first_due };
+            }
+            return RunState::Queued { reason: QueueReason::New };
+        }
+        if !self.waiting.is_empty() || !self.answers.is_empty() {
+            return RunState::Queued { reason: QueueReason::Resumption };
+        }
+        self.operations.state()
+    }
+}
+
+#[cfg(test)]
+mod tests;
