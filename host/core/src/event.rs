@@ -20,9 +20,9 @@ pub struct Entry {
 /// Three kinds stand in a journal. *Deliveries* are told to the guest (`AttemptStarted`,
 /// `TaskCompleted`, `TaskFailed`, `TimerFired`, `Delivered`); the *commands* of the activation that
 /// followed stand directly behind (`TaskScheduled`, `TimerStarted`, `OperationCancelled`, and the
-/// end of the attempt); everything else is bookkeeping that a replay passes over. An event that
-/// came from outside while the guest was not at hand (`CancelRequested`) is delivered later by a
-/// `Delivered` that names its position.
+/// end of the attempt); everything else is bookkeeping that a replay passes over. What happened while
+/// the guest was not at hand (`CancelRequested`, a task that ended just when the run got stuck) is
+/// delivered later by a `Delivered` that names its position.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", content = "data")]
 pub enum JournalEvent {
@@ -94,6 +94,9 @@ pub enum JournalEvent {
         /// How many attempts it took.
         #[serde(default, skip_serializing_if = "is_one")]
         attempts: AttemptCount,
+        /// The guest could not be told; a later `Delivered` tells it.
+        #[serde(default, skip_serializing_if = "is_false")]
+        deferred: bool,
     },
     /// A task failed for good.
     TaskFailed {
@@ -103,6 +106,9 @@ pub enum JournalEvent {
         attempts: AttemptCount,
         /// Why the last one failed.
         failure: Failure,
+        /// The guest could not be told; a later `Delivered` tells it.
+        #[serde(default, skip_serializing_if = "is_false")]
+        deferred: bool,
     },
     /// A sleep ended.
     TimerFired {
@@ -180,6 +186,11 @@ impl Default for AttemptCount {
     fn default() -> Self {
         Self(1)
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]

@@ -249,6 +249,13 @@ impl Record {
         self.state.kind().is_terminal()
     }
 
+    /// The attempt that a host has to rebuild by replay; none when no attempt is under way.
+    #[must_use]
+    pub fn attempt_under_way(&self) -> Option<u32> {
+        let between = matches!(self.state, RunState::AwaitingRetry { cause: RetryCause::Run, .. });
+        (self.attempt > 0 && !between && !self.is_terminal()).then_some(self.attempt)
+    }
+
     /// When the run's own time limit passes.
     #[must_use]
     pub fn timeout_at(&self) -> Option<Timestamp> {

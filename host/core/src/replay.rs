@@ -76,7 +76,7 @@ pub struct Steps {
     attempt: u32,
     next_op: u64,
     current: Option<Step>,
-    waiting: BTreeMap<u64, String>,
+    waiting: BTreeMap<u64, Completion>,
 }
 
 impl Steps {
@@ -92,28 +92,30 @@ impl Steps {
                 self.attempt = *attempt;
                 Completion::Start { attempt: *attempt, first_op: OpId(self.next_op + 1) }
             }
-            JournalEvent::TaskCompleted { op, output, .. } => {
-                operation(*op, OpResult::Value(output.clone()))
+            JournalEvent::TaskCompleted { op, output, deferred, .. } => {
+                let completion = operation(*op, OpResult::Value(output.clone()));
+                if *deferred {
+                    return Ok(self.wait(seq, completion));
+                }
+                completion
             }
-            JournalEvent::TaskFailed { op, failure, .. } => {
-                operation(*op, OpResult::Failed(failure.clone()))
+            JournalEvent::TaskFailed { op, failure, deferred, .. } => {
+                let completion = operation(*op, OpResult::Failed(failure.clone()));
+                if *deferred {
+                    return Ok(self.wait(seq, completion));
+                }
+                completion
             }
             JournalEvent::TimerFired { op } => operation(*op, OpResult::Fired),
+            JournalEvent::CancelRequested { reason, .. } => {
+                return Ok(self.wait(seq, Completion::CancelRequested { reason: reason.clone() }));
+            }
             JournalEvent::Delivered { seq: of } => {
-                let reason = self.waiting.remove(of).ok_or_else(|| Refusal::Corrupt {
+                let completion = self.waiting.remove(of).ok_or_else(|| Refusal::Corrupt {
                     seq,
                     problem: format!("it delivers entry {of}, which does not wait"),
                 })?;
-                return Ok(self.begin(
-                    seq,
-                    entry,
-                    Completion::CancelRequested { reason },
-                    Some(*of),
-                ));
-            }
-            JournalEvent::CancelRequested { reason, .. } => {
-                self.waiting.insert(seq, reason.clone());
-                return Ok(None);
+                return Ok(self.begin(seq, entry, completion, Some(*of)));
             }
             other => {
                 if let JournalEvent::TaskScheduled { op, .. }
@@ -134,6 +136,11 @@ impl Steps {
     #[must_use]
     pub fn finish(self) -> Option<Step> {
         self.current
+    }
+
+    fn wait(&mut self, seq: u64, completion: Completion) -> Option<Step> {
+        self.waiting.insert(seq, completion);
+        None
     }
 
     fn begin(

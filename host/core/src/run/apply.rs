@@ -8,8 +8,8 @@ use crate::activation::{CommandIdentity, CommandKind};
 use crate::event::{Entry, JournalEvent};
 use crate::record::CancelRequest;
 use crate::{
-    Failure, InputHash, OpId, OpResult, Payload, QueueReason, Record, Refusal, RunState,
-    TaskOptions, Timestamp,
+    Completion, Failure, InputHash, OpId, OpResult, Payload, QueueReason, Record, Refusal,
+    RunState, TaskOptions, Timestamp,
 };
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -64,21 +64,30 @@ impl Run {
             JournalEvent::OperationCancelled { op } => {
                 self.operations.remove(*op);
                 self.answers.retain(|(answered, _)| answered != op);
+                self.waiting.retain(|_, completion| {
+                    !matches!(completion, Completion::Operation { op: waiting, .. } if waiting == op)
+                });
             }
             JournalEvent::TaskAttemptFailed { op, failure, retry_at, .. } => {
                 if !self.operations.attempt_failed(*op, *retry_at, failure.clone()) {
                     return Err(self.corrupt("an attempt of no pending task failed"));
                 }
             }
-            JournalEvent::TaskCompleted { op, output, .. } => {
-                self.completed(*op, CommandKind::Task, Some(OpResult::Value(output.clone())))?;
+            JournalEvent::TaskCompleted { op, output, deferred, .. } => {
+                let result = OpResult::Value(output.clone());
+                self.completed(*op, CommandKind::Task, Some(result.clone()))?;
+                self.defer(*deferred, *op, result);
             }
-            JournalEvent::TaskFailed { op, .. } => self.completed(*op, CommandKind::Task, None)?,
+            JournalEvent::TaskFailed { op, failure, deferred, .. } => {
+                self.completed(*op, CommandKind::Task, None)?;
+                self.defer(*deferred, *op, OpResult::Failed(failure.clone()));
+            }
             JournalEvent::TimerFired { op } => {
                 self.completed(*op, CommandKind::Timer, Some(OpResult::Fired))?;
             }
             JournalEvent::CancelRequested { reason, deadline } => {
-                self.waiting.insert(self.record.length, reason.clone());
+                let completion = Completion::CancelRequested { reason: reason.clone() };
+                self.waiting.insert(self.record.length, completion);
                 self.record.cancel =
                     Some(CancelRequest { reason: reason.clone(), deadline: *deadline });
             }
@@ -202,9 +211,16 @@ impl Run {
         Ok(())
     }
 
+    fn defer(&mut self, deferred: bool, op: OpId, result: OpResult) {
+        if deferred {
+            self.waiting.insert(self.record.length, Completion::Operation { op, result });
+        }
+    }
+
     fn attempt_failed(&mut self, failure: &Failure, retry_at: Timestamp) {
         self.operations.clear();
         self.answers.clear();
+        self.waiting.retain(|_, completion| !matches!(completion, Completion::Operation { .. }));
         self.reuse.attempt_ended();
         self.retry = Some((retry_at, failure.clone()));
     }

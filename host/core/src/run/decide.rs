@@ -39,7 +39,13 @@ pub enum Input {
     /// A time limit of the run passed.
     Expired,
     /// The run cannot go on.
-    Stuck(StuckCause),
+    Stuck {
+        /// What stopped it, and what to do.
+        cause: StuckCause,
+        /// What the guest could not be told. A task's result is kept for when the run goes on;
+        /// anything else comes up again by itself.
+        undelivered: Option<Delivery>,
+    },
 }
 
 /// What the end of a task attempt leads to.
@@ -61,7 +67,7 @@ impl Run {
     pub fn handle(&mut self, input: Input, now: Timestamp) -> Result<Commit, Refusal> {
         let from = self.record.state.kind();
         let trigger = input.trigger();
-        if from.is_terminal() {
+        if !transitions::accepts(from, trigger) {
             return Err(Refusal::IllegalTransition { state: from, action: trigger.participle() });
         }
         let expected_length = self.record.length;
@@ -82,7 +88,12 @@ impl Run {
                 logs = lines;
             }
             Input::Expired => self.push(at, self.expiry(), &mut entries)?,
-            Input::Stuck(cause) => stuck = Some(cause),
+            Input::Stuck { cause, undelivered } => {
+                if let Some(event) = self.kept(undelivered.as_ref())? {
+                    self.push(at, event, &mut entries)?;
+                }
+                stuck = Some(cause);
+            }
         }
         self.settle();
         if let Some(cause) = stuck {
@@ -97,6 +108,15 @@ impl Run {
             self.record.state.kind()
         );
         Ok(Commit { expected_length, token: None, entries, logs, record: self.record.clone() })
+    }
+
+    /// A commit that only writes the record again as the journal tells it, for a run that was asked
+    /// to go on but is where it was.
+    #[must_use]
+    pub fn restate(&self) -> Commit {
+        let record = self.record.clone();
+        let (entries, logs) = (Vec::new(), Vec::new());
+        Commit { expected_length: record.length, token: None, entries, logs, record }
     }
 
     /// What the end of a task attempt means. Changes nothing.
@@ -183,15 +203,44 @@ impl Run {
         }
     }
 
+    /// The entry that keeps a task's result which cannot be delivered now.
+    fn kept(&self, undelivered: Option<&Delivery>) -> Result<Option<JournalEvent>, Refusal> {
+        let Some(Delivery {
+            completion: Completion::Operation { op, result }, deferred: None, ..
+        }) = undelivered
+        else {
+            return Ok(None);
+        };
+        // A result that was reused from an earlier attempt of the run is in the journal already.
+        if self.answers.iter().any(|(answered, _)| answered == op) {
+            return Ok(None);
+        }
+        Ok(match self.operation_ended(*op, result)? {
+            JournalEvent::TaskCompleted { op, output, attempts, .. } => {
+                Some(JournalEvent::TaskCompleted { op, output, attempts, deferred: true })
+            }
+            JournalEvent::TaskFailed { op, attempts, failure, .. } => {
+                Some(JournalEvent::TaskFailed { op, attempts, failure, deferred: true })
+            }
+            _ => None,
+        })
+    }
+
     fn operation_ended(&self, op: OpId, result: &OpResult) -> Result<JournalEvent, Refusal> {
         Ok(match result {
             OpResult::Value(output) => {
                 let attempts = AttemptCount(self.failed_attempts(op)? + 1);
-                JournalEvent::TaskCompleted { op, output: output.clone(), attempts }
+                JournalEvent::TaskCompleted {
+                    op,
+                    output: output.clone(),
+                    attempts,
+                    deferred: false,
+                }
             }
             OpResult::Failed(failure) => {
                 let attempts = AttemptCount(self.failed_attempts(op)? + 1);
-                JournalEvent::TaskFailed { op, attempts, failure: failure.clone() }
+                let failure = failure.clone();
+                JournalEvent::TaskFailed { op, attempts, failure, deferred: false }
             }
             OpResult::Fired => JournalEvent::TimerFired { op },
             OpResult::TimedOut | OpResult::Cancelled => {
@@ -301,7 +350,7 @@ impl Input {
             Self::Activated { .. } => Trigger::Activated,
             Self::AttemptFailed { .. } => Trigger::TaskAttemptFailed,
             Self::Expired => Trigger::Expired,
-            Self::Stuck(_) => Trigger::Stuck,
+            Self::Stuck { .. } => Trigger::Stuck,
         }
     }
 }

@@ -42,8 +42,8 @@ pub struct Run {
     operations: Operations,
     /// Results that are known before the guest asked, by reuse from an earlier attempt.
     answers: VecDeque<(OpId, OpResult)>,
-    /// Entries from outside that have not reached the guest, by position.
-    waiting: BTreeMap<u64, String>,
+    /// What has not reached the guest, by the position of its entry.
+    waiting: BTreeMap<u64, Completion>,
     /// The failure that the run waits to be retried after.
     retry: Option<(Timestamp, Failure)>,
     reuse: Reuse,
@@ -97,19 +97,20 @@ impl Run {
         Ok(())
     }
 
-    /// Takes over from the stored record what the journal does not tell: the number of log lines.
+    /// Takes over from the stored record what the journal does not tell: the number of log lines,
+    /// and that the run is stuck. The journal may have grown since the record was read.
     ///
     /// # Errors
     /// [`Refusal::Corrupt`] when record and journal do not belong together.
     pub fn adopt(&mut self, stored: &Record) -> Result<(), Refusal> {
-        if stored.length != self.record.length || stored.origin.id != self.record.origin.id {
+        if stored.length > self.record.length || stored.origin.id != self.record.origin.id {
             return Err(Refusal::Corrupt {
                 seq: self.record.length,
                 problem: format!("the record tells of {} entries", stored.length),
             });
         }
         self.record.log_lines = stored.log_lines;
-        if matches!(stored.state, RunState::Stuck { .. }) {
+        if matches!(stored.state, RunState::Stuck { .. }) && stored.length == self.record.length {
             self.record = stored.clone();
         }
         Ok(())
@@ -153,9 +154,9 @@ impl Run {
             let completion = Completion::Start { attempt, first_op };
             return Next::Deliver(Delivery { at, completion, deferred: None });
         }
-        if let Some((seq, reason)) = self.waiting.first_key_value() {
-            let completion = Completion::CancelRequested { reason: reason.clone() };
-            return Next::Deliver(Delivery { at, completion, deferred: Some(*seq) });
+        if let Some((seq, completion)) = self.waiting.first_key_value() {
+            let (completion, deferred) = (completion.clone(), Some(*seq));
+            return Next::Deliver(Delivery { at, completion, deferred });
         }
         if let Some((op, result)) = self.answers.front().cloned() {
             let completion = Completion::Operation { op, result };

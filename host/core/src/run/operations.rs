@@ -18,8 +18,10 @@ pub struct TaskCall {
     pub input: Payload,
     /// From 1.
     pub attempt: u32,
-    /// The longest it may take, in milliseconds.
-    pub timeout_ms: Option<u64>,
+    /// The longest this attempt may take, in milliseconds.
+    pub attempt_timeout_ms: Option<u64>,
+    /// What is left of the time for all attempts, in milliseconds.
+    pub remaining_ms: Option<u64>,
     /// The same for every attempt of this operation and for nothing else: `run-id/op`.
     pub idempotency_token: String,
 }
@@ -50,14 +52,13 @@ impl PendingTask {
     }
 
     fn call(&self, run: RunId, op: OpId, now: Timestamp) -> TaskCall {
-        let remaining = self.deadline().map(|deadline| deadline.since(now));
-        let timeout_ms = [self.options.attempt_timeout_ms, remaining].into_iter().flatten().min();
         TaskCall {
             op,
             name: self.name.clone(),
             input: self.input.clone(),
             attempt: self.failed + 1,
-            timeout_ms,
+            attempt_timeout_ms: self.options.attempt_timeout_ms,
+            remaining_ms: self.deadline().map(|deadline| deadline.since(now)),
             idempotency_token: format!("{run}/{op}"),
         }
     }
