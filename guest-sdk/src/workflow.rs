@@ -1,0 +1,54 @@
+//! Workflows: what `#[workflow]` makes of a function.
+
+use crate::module::Seal;
+use crate::{Payload, RetryPolicy, Run, WorkflowResult};
+use std::time::Duration;
+
+/// What `#[workflow]` says of a function.
+pub trait WorkflowDefinition: 'static {
+    /// What it takes.
+    type Input: Payload;
+    /// What it gives when it succeeds.
+    type Output: Payload;
+    /// The name under which it is started.
+    const NAME: &'static str;
+    /// Its version: with the name, it names exactly one module.
+    const VERSION: &'static str;
+
+    /// What else the manifest says of it.
+    fn settings() -> WorkflowSettings;
+
+    /// Begins an attempt of a run.
+    fn execute(
+        run: Run,
+        input: Self::Input,
+    ) -> impl Future<Output = WorkflowResult<Self::Output>> + 'static;
+}
+
+/// A workflow: the name of an async fn with `#[workflow]`, to be listed in
+/// [`module!`](crate::module!).
+pub trait Workflow: Copy {
+    /// Its definition.
+    type Definition: WorkflowDefinition;
+}
+
+/// `#[workflow]` leaves a function that nobody but this crate can call; its result is the
+/// definition.
+impl<F, D> Workflow for F
+where
+    F: Fn(Seal) -> D + Copy,
+    D: WorkflowDefinition,
+{
+    type Definition = D;
+}
+
+/// What the manifest says of a workflow beside its name, its version and its types.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct WorkflowSettings {
+    /// For people; empty for none.
+    pub description: &'static str,
+    /// When to try a failed run again, unless its start says otherwise.
+    pub retry: Option<RetryPolicy>,
+    /// The longest a run may take, unless its start says otherwise.
+    pub timeout: Option<Duration>,
+}
