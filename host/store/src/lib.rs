@@ -1,1 +1,27 @@
-//! Durable storage for Everstep: the Store trait and its backends.
+//! Durable storage for Everstep: the [`Store`] trait and its backends.
+//!
+//! A store has no business rules. It makes a [`Commit`](everstep_core::Commit) true as a whole or
+//! refuses it as a whole, and it answers only when the commit is durable; what a commit means is
+//! decided in `everstep-core`. The server is the only caller. One contract suite (`contract`) runs
+//! against every backend, so that they cannot drift apart.
+//!
+//! - [`Memory`]: for tests; forgets everything.
+//! - [`Embedded`]: the default; one SQLite file, all commits that wait at a moment share one fsync.
+
+mod admission;
+#[cfg(any(test, feature = "contract"))]
+pub mod contract;
+mod cursor;
+mod embedded;
+mod error;
+mod memory;
+mod module;
+mod query;
+mod store;
+
+pub use embedded::{Embedded, EmbeddedOptions};
+pub use error::StoreError;
+pub use memory::Memory;
+pub use module::{ModuleRecord, NewModule, Registered};
+pub use query::{Due, MAX_PAGE, Ready, RunPage, RunQuery};
+pub use store::{Store, StoreStats};

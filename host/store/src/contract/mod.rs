@@ -1,0 +1,62 @@
+//! The contract: what every backend must do, as test cases. [`contract_tests!`](crate::contract_tests)
+//! makes a test of each for a backend. The cases are the definition where the words of the trait
+//! leave room; a new backend is done when it passes them.
+
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+#![allow(clippy::missing_panics_doc, reason = "these are tests")]
+
+mod commits;
+mod fixture;
+mod listing;
+mod load;
+mod modules;
+mod reads;
+
+pub use commits::*;
+pub use fixture::{first, next, run_id};
+pub use listing::*;
+pub use load::*;
+pub use modules::*;
+pub use reads::*;
+
+/// Makes a test of every case for a backend. `$open` is an `async fn` that opens a new, empty store
+/// and returns it as `Arc<dyn Store>` together with whatever must live as long as it.
+#[macro_export]
+macro_rules! contract_tests {
+    ($open:path) => {
+        $crate::contract_tests!($open:
+            a_run_is_created_once,
+            a_commit_for_another_length_is_refused,
+            an_older_token_writes_nothing,
+            a_record_alone_can_change,
+            a_commit_that_contradicts_itself_is_refused,
+            what_is_committed_is_read_back,
+            an_unknown_run_has_nothing,
+            pages_of_a_journal_fit_together,
+            pages_of_logs_fit_together,
+            runs_are_due_in_order,
+            a_timer_moves_with_its_record,
+            ready_runs_wait_in_line,
+            modules_are_kept_once,
+            a_version_belongs_to_one_module,
+            lists_are_filtered,
+            lists_are_cut_into_pages,
+            pages_hold_while_runs_come_and_change,
+            many_runs_are_committed_at_once,
+            one_commit_of_many_wins,
+            large_values_are_kept,
+            ten_thousand_runs,
+            a_closed_store_says_so,
+        );
+    };
+    ($open:path: $($case:ident),* $(,)?) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() {
+                let (store, _kept) = $open().await;
+                $crate::contract::$case(std::sync::Arc::clone(&store)).await;
+                store.close().await;
+            }
+        )*
+    };
+}

@@ -1,0 +1,199 @@
+//! One commit applied to the tables, inside the writer's transaction. Only the writer thread is
+//! here. A commit to a run that it knows reads nothing: two inserts and an update.
+
+use crate::StoreError;
+use crate::admission::Head;
+use crate::embedded::rows::{Chunk, Packed};
+use everstep_core::{RunId, Token};
+use hashlink::LruCache;
+use rusqlite::{Connection, OptionalExtension, Row, Statement, params};
+
+/// How many runs the writer remembers; about 100 bytes each.
+const REMEMBERED: usize = 65_536;
+
+/// What the writer remembers of a run.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    no: i64,
+    head: Head,
+    state: i64,
+    wake_at: Option<u64>,
+    ready: bool,
+}
+
+/// Why a commit was not applied.
+pub(super) enum Refusal {
+    /// By the rules; nothing was changed.
+    Refused(StoreError),
+    /// By the database; what was changed has to be rolled back.
+    Broken(rusqlite::Error),
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        Self::Refused(error)
+    }
+}
+
+impl From<rusqlite::Error> for Refusal {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Broken(error)
+    }
+}
+
+/// The tables of runs with everything prepared for writing them.
+pub(super) struct Runs<'c> {
+    connection: &'c Connection,
+    find: Statement<'c>,
+    insert: Statement<'c>,
+    insert_tag: Statement<'c>,
+    update: Statement<'c>,
+    update_record: Statement<'c>,
+    insert_events: Statement<'c>,
+    insert_logs: Statement<'c>,
+    known: LruCache<RunId, Known>,
+}
+
+impl<'c> Runs<'c> {
+    pub(super) fn prepare(connection: &'c Connection) -> rusqlite::Result<Self> {
+        Ok(Self {
+            connection,
+            find: connection.prepare(
+                "SELECT no, token, length, log_lines, state, wake_at, ready_at IS NOT NULL
+                 FROM runs WHERE run_id = ?1",
+            )?,
+            insert: connection.prepare(
+                "INSERT INTO runs (run_id, token, length, log_lines, state, wake_at, ready_at,
+                                   started_at, workflow, version, crc, rec)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+            )?,
+            insert_tag: connection.prepare("INSERT INTO run_tags VALUES (?1, ?2, ?3, ?4)")?,
+            update: connection.prepare(
+                "UPDATE runs SET token = ?2, length = ?3, log_lines = ?4, crc = ?5, rec = ?6,
+                        state = ?7, wake_at = ?8,
+                        ready_at = CASE WHEN ?9 THEN coalesce(ready_at, ?10) END
+                 WHERE no = ?1",
+            )?,
+            // SQLite rewrites the entries of an index when one of its columns is named, changed or
+            // not. Most commits change none of them.
+            update_record: connection.prepare(
+                "UPDATE runs SET token = ?2, length = ?3, log_lines = ?4, crc = ?5, rec = ?6
+                 WHERE no = ?1",
+            )?,
+            insert_events: connection.prepare(
+                "INSERT INTO events (run, seq, n, crc, data) VALUES (?1, ?2, ?3, ?4, ?5)",
+            )?,
+            insert_logs: connection
+                .prepare("INSERT INTO logs (run, seq, n, crc, data) VALUES (?1, ?2, ?3, ?4, ?5)")?,
+            known: LruCache::new(REMEMBERED),
+        })
+    }
+
+    pub(super) fn apply(&mut self, packed: &Packed) -> Result<(), Refusal> {
+        let known = match self.known.get(&packed.run) {
+            Some(known) => Some(*known),
+            None => self.find.query_row([packed.run.as_bytes()], known).optional()?,
+        };
+        let head = packed.claim.admit(known.as_ref().map(|known| &known.head))?;
+        let no = match &known {
+            None => self.insert(packed, &head)?,
+            Some(known) => self.update(packed, known, &head)?,
+        };
+        if let Some(chunk) = &packed.events {
+            insert_chunk(&mut self.insert_events, no, chunk)?;
+        }
+        if let Some(chunk) = &packed.logs {
+            insert_chunk(&mut self.insert_logs, no, chunk)?;
+        }
+        let Packed { state, wake_at, ready, .. } = *packed;
+        self.known.insert(packed.run, Known { no, head, state, wake_at, ready });
+        Ok(())
+    }
+
+    /// After a rollback what is remembered may never have happened.
+    pub(super) fn forget(&mut self) {
+        self.known.clear();
+    }
+
+    fn insert(&mut self, packed: &Packed, head: &Head) -> Result<i64, rusqlite::Error> {
+        let started_at = packed.origin.started_at.as_millis();
+        self.insert.execute(params![
+            packed.run.as_bytes(),
+            token_column(head.token),
+            head.length,
+            head.log_lines,
+            packed.state,
+            packed.wake_at,
+            packed.ready.then_some(packed.updated_at),
+            started_at,
+            packed.origin.workflow,
+            packed.origin.version,
+            packed.record.crc,
+            packed.record.data,
+        ])?;
+        let no = self.connection.last_insert_rowid();
+        for (name, value) in &packed.origin.options.tags {
+            self.insert_tag.execute(params![name, value, started_at, no])?;
+        }
+        Ok(no)
+    }
+
+    fn update(
+        &mut self,
+        packed: &Packed,
+        known: &Known,
+        head: &Head,
+    ) -> Result<i64, rusqlite::Error> {
+        let Packed { state, wake_at, ready, .. } = *packed;
+        let no = known.no;
+        let token = token_column(head.token);
+        let Chunk { crc, data, .. } = &packed.record;
+        if (known.state, known.wake_at, known.ready) == (state, wake_at, ready) {
+            self.update_record.execute(params![
+                no,
+                token,
+                head.length,
+                head.log_lines,
+                crc,
+                data
+            ])?;
+        } else {
+            self.update.execute(params![
+                no,
+                token,
+                head.length,
+                head.log_lines,
+                crc,
+                data,
+                state,
+                wake_at,
+                ready,
+                packed.updated_at,
+            ])?;
+        }
+        Ok(no)
+    }
+}
+
+fn insert_chunk(statement: &mut Statement<'_>, run: i64, chunk: &Chunk) -> rusqlite::Result<usize> {
+    statement.execute(params![run, chunk.seq, chunk.n, chunk.crc, chunk.data])
+}
+
+fn known(row: &Row<'_>) -> rusqlite::Result<Known> {
+    Ok(Known {
+        no: row.get(0)?,
+        head: Head {
+            token: Token(row.get::<_, i64>(1)?.cast_unsigned()),
+            length: row.get(2)?,
+            log_lines: row.get(3)?,
+        },
+        state: row.get(4)?,
+        wake_at: row.get(5)?,
+        ready: row.get(6)?,
+    })
+}
+
+/// SQLite's integers are signed; the bits are kept, and only Rust compares tokens.
+fn token_column(token: Token) -> i64 {
+    token.0.cast_signed()
+}

@@ -1,0 +1,198 @@
+//! How commits become rows and rows become what was committed. Commits are packed by whoever
+//! commits, so that the writer thread only moves bytes; rows are checked by whoever reads.
+//!
+//! The checksum of a row covers its data and its place (run, position, number of items), so that a
+//! row which ended up under another run is noticed, too.
+
+use crate::StoreError;
+use crate::admission::Claim;
+use everstep_core::record::Origin;
+use everstep_core::{Commit, Record, RunId, StateKind};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::sync::Arc;
+
+/// The largest value of a row, in bytes; half of what SQLite takes.
+const MAX_ROW: usize = 500_000_000;
+
+/// What a row holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Journal,
+    Logs,
+    Record,
+    Manifest,
+}
+
+impl Kind {
+    /// Told apart in the checksum; never change these.
+    fn mark(self) -> u8 {
+        match self {
+            Self::Journal => 1,
+            Self::Logs => 2,
+            Self::Record => 3,
+            Self::Manifest => 4,
+        }
+    }
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Journal => "journal",
+            Self::Logs => "log",
+            Self::Record => "record",
+            Self::Manifest => "manifest",
+        }
+    }
+}
+
+/// The items of one commit, as they stand in one row.
+#[derive(Debug)]
+pub(super) struct Chunk {
+    pub(super) seq: u64,
+    pub(super) n: u64,
+    pub(super) crc: u32,
+    pub(super) data: Vec<u8>,
+}
+
+/// A commit, ready to be written.
+#[derive(Debug)]
+pub(super) struct Packed {
+    pub(super) run: RunId,
+    pub(super) claim: Claim,
+    pub(super) events: Option<Chunk>,
+    pub(super) logs: Option<Chunk>,
+    pub(super) record: Chunk,
+    pub(super) state: i64,
+    pub(super) wake_at: Option<u64>,
+    pub(super) ready: bool,
+    pub(super) updated_at: u64,
+    pub(super) origin: Arc<Origin>,
+}
+
+impl Packed {
+    pub(super) fn new(commit: &Commit) -> Result<Self, StoreError> {
+        let claim = Claim::of(commit)?;
+        let run = commit.run_id();
+        let record = &commit.record;
+        let data = encode(record)?;
+        Ok(Self {
+            run,
+            claim,
+            events: pack(Kind::Journal, run, claim.expected_length, &commit.entries)?,
+            logs: pack(Kind::Logs, run, claim.first_log_line, &commit.logs)?,
+            record: Chunk {
+                seq: claim.length,
+                n: claim.log_lines,
+                crc: checksum(Kind::Record, run.as_bytes(), claim.length, claim.log_lines, &data),
+                data,
+            },
+            state: state_number(record.state.kind()),
+            wake_at: record.wake_at.map(|at| at.as_millis()),
+            ready: record.ready,
+            updated_at: record.updated_at.as_millis(),
+            origin: Arc::clone(&record.origin),
+        })
+    }
+}
+
+fn pack<T: Serialize>(
+    kind: Kind,
+    run: RunId,
+    seq: u64,
+    items: &[T],
+) -> Result<Option<Chunk>, StoreError> {
+    if items.is_empty() {
+        return Ok(None);
+    }
+    let data = encode(items)?;
+    let n = items.len() as u64;
+    Ok(Some(Chunk { seq, n, crc: checksum(kind, run.as_bytes(), seq, n, &data), data }))
+}
+
+fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, StoreError> {
+    let mut data = Vec::with_capacity(512);
+    rmp_serde::encode::write_named(&mut data, value)
+        .map_err(|error| StoreError::Inconsistent(error.to_string()))?;
+    check_size(data.len())?;
+    Ok(data)
+}
+
+pub(super) fn check_size(bytes: usize) -> Result<(), StoreError> {
+    if bytes > MAX_ROW {
+        return Err(StoreError::TooLarge { bytes: bytes as u64, limit: MAX_ROW as u64 });
+    }
+    Ok(())
+}
+
+/// The items of a row, if it is what was written.
+pub(super) fn unpack<T: DeserializeOwned>(
+    kind: Kind,
+    run: RunId,
+    (seq, n, crc): (u64, u64, u32),
+    data: &[u8],
+) -> Result<Vec<T>, StoreError> {
+    let items: Vec<T> = decode(kind, run, (seq, n, crc), data)?;
+    if items.len() as u64 != n {
+        return Err(damaged(kind, run, seq, "its number of items is another one"));
+    }
+    Ok(items)
+}
+
+/// The record of a row, if it is what was written and what the row says about it is true.
+pub(super) fn unpack_record(
+    run: RunId,
+    (length, log_lines, crc): (u64, u64, u32),
+    state: i64,
+    data: &[u8],
+) -> Result<Record, StoreError> {
+    let record: Record = decode(Kind::Record, run, (length, log_lines, crc), data)?;
+    let agrees = record.id() == run
+        && record.length == length
+        && record.log_lines == log_lines
+        && state_number(record.state.kind()) == state;
+    if !agrees {
+        return Err(damaged(Kind::Record, run, length, "its columns say something else"));
+    }
+    Ok(record)
+}
+
+fn decode<T: DeserializeOwned>(
+    kind: Kind,
+    run: RunId,
+    (seq, n, crc): (u64, u64, u32),
+    data: &[u8],
+) -> Result<T, StoreError> {
+    if checksum(kind, run.as_bytes(), seq, n, data) != crc {
+        return Err(damaged(kind, run, seq, "its checksum is wrong"));
+    }
+    rmp_serde::from_slice(data).map_err(|error| damaged(kind, run, seq, &error.to_string()))
+}
+
+pub(super) fn damaged(kind: Kind, run: RunId, seq: u64, how: &str) -> StoreError {
+    StoreError::corrupt(format!("run {run}, {} at position {seq}: {how}", kind.name()))
+}
+
+pub(super) fn checksum(kind: Kind, owner: &[u8], seq: u64, n: u64, data: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&[kind.mark()]);
+    hasher.update(owner);
+    hasher.update(&seq.to_le_bytes());
+    hasher.update(&n.to_le_bytes());
+    hasher.update(data);
+    hasher.finalize()
+}
+
+/// The number of a state in the file; never change these. What has not ended is below 16.
+pub(super) fn state_number(kind: StateKind) -> i64 {
+    match kind {
+        StateKind::Scheduled => 0,
+        StateKind::Queued => 1,
+        StateKind::Running => 2,
+        StateKind::Sleeping => 3,
+        StateKind::AwaitingRetry => 4,
+        StateKind::Stuck => 5,
+        StateKind::Completed => 16,
+        StateKind::Failed => 17,
+        StateKind::Cancelled => 18,
+    }
+}

@@ -1,0 +1,89 @@
+//! The file: its format, its settings, its permissions, and files that are something else.
+
+use super::open_at;
+use crate::contract::{first, run_id};
+use crate::{Store, StoreError};
+use rusqlite::Connection;
+use std::path::PathBuf;
+
+async fn closed_store() -> (tempfile::TempDir, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open_at(dir.path()).unwrap();
+    store.commit(first(1)).await.unwrap();
+    store.close().await;
+    let database = dir.path().join("data").join("everstep.db");
+    (dir, database)
+}
+
+#[tokio::test]
+async fn a_file_of_a_newer_format_is_refused_untouched() {
+    let (dir, database) = closed_store().await;
+    let raw = Connection::open(&database).unwrap();
+    raw.execute_batch("PRAGMA user_version = 2; UPDATE meta SET value = '9.9.9'").unwrap();
+    drop(raw);
+    let before = std::fs::read(&database).unwrap();
+    let refused = open_at(dir.path()).unwrap_err();
+    assert_eq!(refused, StoreError::Format { found: 2, known: 1, written_by: "9.9.9".into() });
+    assert!(refused.to_string().contains("format 2 by everstep 9.9.9"), "{refused}");
+    assert_eq!(std::fs::read(&database).unwrap(), before);
+    // The lock is not left behind by a refusal.
+    assert_eq!(open_at(dir.path()).unwrap_err(), refused);
+}
+
+#[tokio::test]
+async fn a_file_that_is_something_else_is_refused_untouched() {
+    let (dir, database) = closed_store().await;
+    for content in [
+        "another program's",
+        "not even a database, but long enough to have a header, \
+        which is a hundred bytes in SQLite's format, so there",
+    ] {
+        std::fs::remove_file(&database).unwrap();
+        if content.starts_with("not") {
+            std::fs::write(&database, content).unwrap();
+        } else {
+            let raw = Connection::open(&database).unwrap();
+            raw.execute_batch("CREATE TABLE theirs (x)").unwrap();
+        }
+        let before = std::fs::read(&database).unwrap();
+        let refused = open_at(dir.path()).unwrap_err();
+        assert_eq!(refused.code(), "store.foreign", "{refused}");
+        assert_eq!(std::fs::read(&database).unwrap(), before);
+    }
+}
+
+#[tokio::test]
+async fn an_interrupted_creation_is_begun_again() {
+    let (dir, database) = closed_store().await;
+    std::fs::write(&database, "").unwrap();
+    let store = open_at(dir.path()).unwrap();
+    assert_eq!(store.record(run_id(1)).await.unwrap(), None);
+    store.commit(first(1)).await.unwrap();
+}
+
+#[tokio::test]
+async fn everything_is_there_after_closing_and_opening() {
+    let (dir, database) = closed_store().await;
+    assert!(!database.with_extension("db-wal").exists(), "closing leaves one tidy file");
+    let raw = Connection::open(&database).unwrap();
+    let mode: String = raw.query_row("PRAGMA journal_mode", [], |row| row.get(0)).unwrap();
+    assert_eq!(mode, "wal");
+    drop(raw);
+    let store = open_at(dir.path()).unwrap();
+    assert_eq!(store.record(run_id(1)).await.unwrap(), Some(first(1).record));
+    assert_eq!(store.commit(first(1)).await, Err(StoreError::AlreadyExists));
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn the_data_directory_is_closed_to_others() {
+    use std::os::unix::fs::PermissionsExt;
+    let (dir, _) = closed_store().await;
+    let mode = std::fs::metadata(dir.path().join("data")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o700);
+    let file = dir.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let refused = open_at(&file).unwrap_err();
+    assert_eq!(refused.code(), "store.unavailable");
+    assert!(refused.to_string().contains("file/data"), "{refused}");
+}

@@ -1,0 +1,82 @@
+//! What can be asked of a store besides single runs: lists of runs, runs that are due, runs that
+//! need a host. The server's API, timers and recovery build these.
+
+use everstep_core::{Record, RunId, StateKind, Timestamp};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The most runs in one page.
+pub const MAX_PAGE: usize = 1_000;
+
+/// Which runs to list. All conditions must hold; an empty one holds for every run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunQuery {
+    /// Runs of this workflow.
+    pub workflow: Option<String>,
+    /// Runs of this version.
+    pub version: Option<String>,
+    /// Runs in one of these states.
+    pub states: BTreeSet<StateKind>,
+    /// Runs with all of these tags.
+    pub tags: BTreeMap<String, String>,
+    /// Runs started at this instant or later.
+    pub started_from: Option<Timestamp>,
+    /// Runs started before this instant.
+    pub started_before: Option<Timestamp>,
+    /// Go on behind the page that had this cursor.
+    pub cursor: Option<String>,
+    /// The most runs to return; cut to between 1 and [`MAX_PAGE`].
+    pub limit: usize,
+}
+
+impl Default for RunQuery {
+    fn default() -> Self {
+        Self {
+            workflow: None,
+            version: None,
+            states: BTreeSet::new(),
+            tags: BTreeMap::new(),
+            started_from: None,
+            started_before: None,
+            cursor: None,
+            limit: 100,
+        }
+    }
+}
+
+impl RunQuery {
+    pub(crate) fn page_size(&self) -> usize {
+        self.limit.clamp(1, MAX_PAGE)
+    }
+}
+
+/// A part of a list of runs.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct RunPage {
+    /// By the time of their start, newest first.
+    pub runs: Vec<Record>,
+    /// Where to go on; none at the end. A page may be shorter than asked for and still have one.
+    pub cursor: Option<String>,
+    /// Runs of this page whose records are damaged. They are not in `runs`: one damaged run must
+    /// not hide the others, and must not vanish without a word either.
+    pub damaged: Vec<RunId>,
+}
+
+/// A run for which a timer, a retry or a time limit is due. Ordered by time, then by run; the last
+/// one of a page says where the next page begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Due {
+    /// When (the record's `wake_at`).
+    pub at: Timestamp,
+    /// Which run.
+    pub run: RunId,
+}
+
+/// A run that needs a host. Ordered by time, then by run; the last one of a page says where the
+/// next page begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ready {
+    /// Since when it has needed one without a break.
+    pub since: Timestamp,
+    /// Which run.
+    pub run: RunId,
+}

@@ -1,0 +1,116 @@
+//! The trait that every backend implements and that the server knows nothing beyond.
+
+use crate::{Due, ModuleRecord, NewModule, Ready, Registered, RunPage, RunQuery, StoreError};
+use async_trait::async_trait;
+use everstep_core::{Commit, Digest, Entry, LogLine, Record, RunId, Timestamp};
+
+/// Keeps runs, journals, log lines and modules.
+///
+/// A commit is admitted when the run's journal has the expected length (0 for a run that does not
+/// exist yet) and its token, if it has one, is not older than the newest token seen for the run.
+/// The token is checked first: who lost the lease should hear that, not of a conflict. Commits of
+/// one run that were admitted follow each other; commits of different runs are independent.
+///
+/// Reads show only what is durable, and never wait behind commits.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// Makes all of the commit true, durably, or nothing. Waits while the store is busy. When the
+    /// returned future is dropped early, the commit may still happen.
+    ///
+    /// # Errors
+    /// `AlreadyExists`, `Conflict`, `LeaseLost`: refused. `Unavailable`: the outcome is unknown.
+    async fn commit(&self, commit: Commit) -> Result<(), StoreError>;
+
+    /// The record of a run; none when there is no such run.
+    ///
+    /// # Errors
+    /// `Corrupt`, `Unavailable`.
+    async fn record(&self, id: RunId) -> Result<Option<Record>, StoreError>;
+
+    /// Journal entries from position `from` on; empty at the end and for an unknown run. About
+    /// `limit` of them: entries that were committed together come together (so there may be
+    /// more), and what would not fit in memory well is left for the next call (so there may be
+    /// fewer, but at least one when there are any).
+    ///
+    /// # Errors
+    /// `Corrupt`, `Unavailable`.
+    async fn journal(&self, id: RunId, from: u64, limit: usize) -> Result<Vec<Entry>, StoreError>;
+
+    /// Log lines from position `from` on, cut like [`Store::journal`].
+    ///
+    /// # Errors
+    /// `Corrupt`, `Unavailable`.
+    async fn logs(&self, id: RunId, from: u64, limit: usize) -> Result<Vec<LogLine>, StoreError>;
+
+    /// A page of runs, newest first. Following the cursors shows every run that matches all along
+    /// exactly once, whatever is started or changed in between.
+    ///
+    /// # Errors
+    /// `BadCursor`, `Unavailable`. A damaged record is reported in the page.
+    async fn runs(&self, query: &RunQuery) -> Result<RunPage, StoreError>;
+
+    /// Runs with `wake_at` at or before `until`, in order, behind `after`, at most `limit`.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    async fn due(
+        &self,
+        until: Timestamp,
+        after: Option<Due>,
+        limit: usize,
+    ) -> Result<Vec<Due>, StoreError>;
+
+    /// Runs whose record says that they need a host, longest waiting first, behind `after`, at
+    /// most `limit`.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    async fn ready(&self, after: Option<Ready>, limit: usize) -> Result<Vec<Ready>, StoreError>;
+
+    /// Keeps a module, durably. The same bytes again change nothing.
+    ///
+    /// # Errors
+    /// `VersionTaken` when another module has one of its versions.
+    async fn put_module(&self, module: NewModule) -> Result<Registered, StoreError>;
+
+    /// What is known of a module.
+    ///
+    /// # Errors
+    /// `Corrupt`, `Unavailable`.
+    async fn module(&self, digest: Digest) -> Result<Option<ModuleRecord>, StoreError>;
+
+    /// The bytes of a module, checked against its digest.
+    ///
+    /// # Errors
+    /// `Corrupt`, `Unavailable`.
+    async fn module_bytes(&self, digest: Digest) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// All modules, in the order of their upload.
+    ///
+    /// # Errors
+    /// `Corrupt`, `Unavailable`.
+    async fn modules(&self) -> Result<Vec<ModuleRecord>, StoreError>;
+
+    /// Counters since the store was opened. An error says that the store does not work and why.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    async fn stats(&self) -> Result<StoreStats, StoreError>;
+
+    /// Finishes the commits that are waiting, then releases everything. Whatever is asked
+    /// afterwards is answered `Unavailable`. Closing twice is fine.
+    async fn close(&self);
+}
+
+/// What a store has done since it was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct StoreStats {
+    /// Commits made durable (refused ones not counted).
+    pub commits: u64,
+    /// How often commits had to wait for the disk to confirm: one for each group of commits.
+    pub fsyncs: u64,
+    /// Bytes written for commits to become durable.
+    pub bytes_written: u64,
+    /// Commits that wait at this moment.
+    pub waiting: u64,
+}
