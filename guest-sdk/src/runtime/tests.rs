@@ -170,7 +170,7 @@ fn a_request_to_stop_drops_the_workflow() {
         output
     });
     request_cancel("enough".into());
-    assert_eq!(calls(), ["1 = double 1", "2 = sleep 1000", "cancel 1", "cancel 2", "cancelled"]);
+    assert_eq!(calls(), ["1 = double 1", "2 = sleep 1000", "cancel 2", "cancel 1", "cancelled"]);
     fired(2);
     request_cancel("again".into());
     assert_eq!(calls(), [""; 0]);
@@ -194,14 +194,18 @@ fn begin_careful(end: fn(String) -> WorkflowResult<u32>) {
 #[test]
 fn a_workflow_that_wants_to_know_can_clean_up() {
     begin_careful(|reason| Err(WorkflowError::cancelled(reason)));
-    let expected = ["1 = sleep 86400000", "2 = double 1", "cancel 1", "cancelled"];
+    let expected = ["1 = sleep 86400000", "cancel 1", "2 = double 1", "cancelled"];
     assert_eq!(calls(), expected);
 }
 
 #[test]
-fn a_workflow_that_was_asked_to_stop_may_still_end_otherwise() {
+fn a_workflow_that_was_asked_to_stop_may_still_complete() {
     begin_careful(|_| Ok(9));
     assert_eq!(calls().pop().unwrap(), "complete 9");
+}
+
+#[test]
+fn a_failed_cleanup_is_a_failure() {
     begin_careful(|_| Err(WorkflowError::new("a.b", "c")));
     assert_eq!(calls().pop().unwrap(), "fail a.b: c");
 }
