@@ -212,6 +212,11 @@ impl Store for Memory {
         Ok(self.open()?.modules.iter().map(|(module, _)| module.clone()).collect())
     }
 
+    fn epoch(&self) -> u64 {
+        // It forgets everything, so every opening is the first.
+        1
+    }
+
     async fn stats(&self) -> Result<StoreStats, StoreError> {
         Ok(self.open()?.stats)
     }

@@ -91,6 +91,10 @@ pub trait Store: Send + Sync + 'static {
     /// `Corrupt`, `Unavailable`.
     async fn modules(&self) -> Result<Vec<ModuleRecord>, StoreError>;
 
+    /// A number that is larger, durably, each time the data is opened. Tokens of leases begin with
+    /// it, so that none from before a restart can pass for a newer one.
+    fn epoch(&self) -> u64;
+
     /// Counters since the store was opened. An error says that the store does not work and why.
     ///
     /// # Errors

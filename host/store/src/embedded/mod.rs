@@ -50,6 +50,7 @@ pub struct EmbeddedOptions {
 /// The embedded store. Closing it, or dropping it, waits for the commits that are under way.
 #[derive(Debug)]
 pub struct Embedded {
+    epoch: u64,
     queue: Arc<Queue>,
     readers: Arc<Readers>,
     // Taken when the store is closed. The directory stays locked until everything else is gone.
@@ -69,11 +70,12 @@ impl Embedded {
     }
 
     fn start(directory: Directory, connection: Connection) -> Result<Self, StoreError> {
+        let epoch = schema::next_epoch(&connection)?;
         let queue = Arc::new(Queue::new());
         let readers = Arc::new(Readers::new(directory.database(), Arc::clone(&queue)));
         let checkpoints = schema::open_checkpoints(&directory.database())?;
         let writer = Writer::start(connection, checkpoints, Arc::clone(&queue))?;
-        Ok(Self { queue, readers, running: Mutex::new(Some((writer, directory))) })
+        Ok(Self { epoch, queue, readers, running: Mutex::new(Some((writer, directory))) })
     }
 
     async fn write(&self, work: Work) -> Result<Written, StoreError> {
@@ -153,6 +155,10 @@ impl Store for Embedded {
 
     async fn modules(&self) -> Result<Vec<ModuleRecord>, StoreError> {
         self.readers.read(modules::all).await
+    }
+
+    fn epoch(&self) -> u64 {
+        self.epoch
     }
 
     async fn stats(&self) -> Result<StoreStats, StoreError> {

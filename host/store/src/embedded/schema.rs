@@ -128,6 +128,21 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
     Ok(connection)
 }
 
+/// Counts one more opening of the data, durably, and returns the count.
+pub(super) fn next_epoch(connection: &Connection) -> Result<u64, StoreError> {
+    // Not with RETURNING: the commit of a statement that returns rows is done, and may fail, when
+    // the statement is reset, where nobody hears of it.
+    connection.execute(
+        "INSERT INTO meta VALUES ('epoch', '1') ON CONFLICT DO UPDATE
+         SET value = CAST(CAST(value AS INTEGER) + 1 AS TEXT)",
+        [],
+    )?;
+    let epoch: String =
+        connection
+            .query_row("SELECT value FROM meta WHERE name = 'epoch'", [], |row| row.get(0))?;
+    epoch.parse().map_err(|_| StoreError::corrupt(format!("the epoch is `{epoch}`")))
+}
+
 /// The connection of the thread that moves the log into the database file.
 pub(super) fn open_checkpoints(path: &Path) -> Result<Connection, StoreError> {
     let connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE, 1)?;

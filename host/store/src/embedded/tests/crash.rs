@@ -121,7 +121,7 @@ async fn kill_9_loses_nothing_acknowledged_and_leaves_nothing_half() {
 }
 
 /// The journal and the logs are exactly what the commits up to this record wrote.
-async fn check_whole(store: &crate::Embedded, record: &everstep_core::Record) {
+pub(super) async fn check_whole(store: &crate::Embedded, record: &everstep_core::Record) {
     let n = u64::from_be_bytes(*record.id().as_bytes().first_chunk().unwrap());
     let mut commit = first(n);
     let (mut entries, mut lines) = (Vec::new(), Vec::new());

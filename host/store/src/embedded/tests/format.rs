@@ -2,6 +2,7 @@
 
 use super::open_at;
 use crate::contract::{first, run_id};
+use crate::embedded::schema;
 use crate::{Store, StoreError};
 use rusqlite::Connection;
 use std::path::PathBuf;
@@ -72,6 +73,7 @@ async fn everything_is_there_after_closing_and_opening() {
     let store = open_at(dir.path()).unwrap();
     assert_eq!(store.record(run_id(1)).await.unwrap(), Some(first(1).record));
     assert_eq!(store.commit(first(1)).await, Err(StoreError::AlreadyExists));
+    assert_eq!(store.epoch(), 2, "it grows with each opening");
 }
 
 #[cfg(unix)]
@@ -86,4 +88,14 @@ async fn the_data_directory_is_closed_to_others() {
     let refused = open_at(&file).unwrap_err();
     assert_eq!(refused.code(), "store.unavailable");
     assert!(refused.to_string().contains("file/data"), "{refused}");
+}
+
+#[test]
+fn a_transaction_of_the_writer_waits_for_the_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let connection = schema::open_writer(&dir.path().join("everstep.db")).unwrap();
+    let setting = |pragma: &str| connection.query_row(pragma, [], |row| row.get::<_, i64>(0));
+    assert_eq!(setting("PRAGMA synchronous").unwrap(), 2, "FULL: the log is synced by each COMMIT");
+    assert_eq!(setting("PRAGMA fullfsync").unwrap(), 1);
+    assert_eq!(setting("PRAGMA page_size").unwrap(), 4_096);
 }

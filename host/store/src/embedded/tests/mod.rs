@@ -6,6 +6,7 @@ mod crash;
 mod damage;
 mod format;
 mod group;
+mod torn;
 
 use crate::{Embedded, EmbeddedOptions, Store};
 use std::path::Path;
