@@ -1,0 +1,119 @@
+//! The virtual WASI of workflow instances: small, deterministic, and complete in the sense that
+//! every import of `wasi:` exists. Clocks stand at the time of the completion, random numbers come
+//! from the run's id, printed text becomes log lines, environment and file system are empty; what
+//! is not virtual traps with a message that says "do this in a task".
+//!
+//! Functions are defined one by one for what the component imports, under the version that it
+//! imports, so a guest built against a later WASI 0.2 runs as well.
+
+mod cli;
+mod clocks;
+mod filesystem;
+mod io;
+mod random;
+
+use super::short_name;
+use crate::fault::Fault;
+use crate::random::Stream;
+use crate::state::WorkflowState;
+use std::collections::BTreeMap;
+use wasmtime::Engine;
+use wasmtime::component::types::ComponentItem;
+use wasmtime::component::{Component, Linker, LinkerInstance, ResourceType};
+
+/// Where functions are defined.
+type Instance<'a> = LinkerInstance<'a, WorkflowState>;
+
+/// The virtual WASI's memory of one instance.
+#[derive(Debug)]
+pub(crate) struct VirtualWasi {
+    random: Stream,
+    insecure: Stream,
+    /// What `insecure-seed` answers, always.
+    seed: (u64, u64),
+    pollables: io::Pollables,
+}
+
+impl VirtualWasi {
+    pub(crate) fn new(seed: u64) -> Self {
+        let mut seeds = Stream::new(seed, 4);
+        Self {
+            random: Stream::new(seed, 2),
+            insecure: Stream::new(seed, 3),
+            seed: (seeds.next(), seeds.next()),
+            pollables: io::Pollables::default(),
+        }
+    }
+}
+
+/// Defines every `wasi:` import of a component.
+pub(crate) fn define(
+    linker: &mut Linker<WorkflowState>,
+    engine: &Engine,
+    component: &Component,
+) -> wasmtime::Result<()> {
+    let mut resources = Resources::default();
+    for (name, item) in component.component_type().imports(engine) {
+        let ComponentItem::ComponentInstance(interface) = item.ty else { continue };
+        let short = short_name(name);
+        if !short.starts_with("wasi:") {
+            continue;
+        }
+        let mut instance = linker.instance(name)?;
+        for (part, item) in interface.exports(engine) {
+            match item.ty {
+                ComponentItem::ComponentFunc(_) => {
+                    if !virtualise(&mut instance, short, part)? {
+                        refuse(&mut instance, short, part)?;
+                    }
+                }
+                ComponentItem::Resource(_) => resources.define(&mut instance, part)?,
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Defines a function if it is one of the virtual ones.
+fn virtualise(
+    instance: &mut Instance<'_>,
+    interface: &str,
+    function: &str,
+) -> wasmtime::Result<bool> {
+    let Some((package, interface)) = interface.split_once('/') else { return Ok(false) };
+    match package {
+        "wasi:cli" => cli::define(instance, interface, function),
+        "wasi:clocks" => clocks::define(instance, interface, function),
+        "wasi:filesystem" => filesystem::define(instance, interface, function),
+        "wasi:io" => io::define(instance, function),
+        "wasi:random" => random::define(instance, interface, function),
+        _ => Ok(false),
+    }
+}
+
+fn refuse(instance: &mut Instance<'_>, interface: &str, function: &str) -> wasmtime::Result<()> {
+    let fault = Fault::unavailable(&format!("{interface}#{function}"));
+    instance.func_new(function, move |_, _, _, _| Err(fault.clone().into()))
+}
+
+/// The resource types of a linker. WASI's resource names are unique across its interfaces, and an
+/// interface that uses another one's resource must be given the same type.
+#[derive(Default)]
+struct Resources(BTreeMap<String, ResourceType>);
+
+impl Resources {
+    fn define(&mut self, instance: &mut Instance<'_>, name: &str) -> wasmtime::Result<()> {
+        let number = u32::try_from(self.0.len()).unwrap_or(u32::MAX);
+        let resource = *self.0.entry(name.to_owned()).or_insert_with(|| {
+            io::resource(name).unwrap_or_else(|| ResourceType::host_dynamic(number))
+        });
+        let is_pollable = name == "pollable";
+        instance.resource(name, resource, move |mut store, rep| {
+            if is_pollable {
+                store.data_mut().wasi.pollables.drop(rep);
+            }
+            Ok(())
+        })
+    }
+}

@@ -1,0 +1,155 @@
+//! What a workflow instance knows and has done: the data of its store. The imports read and write
+//! it; [`crate::WorkflowInstance`] empties it after each activation.
+
+use crate::budget::MemoryBudget;
+use crate::fault::Fault;
+use crate::imports::wasi::VirtualWasi;
+use crate::logs::{Clock, LogBuffer};
+use crate::random::Stream;
+use everstep_core::{Command, Limits, Manifest, OpId, Outcome, Payload, RunId, Timestamp};
+use std::sync::Arc;
+
+/// The stream of random numbers behind `context.random`.
+const CONTEXT_STREAM: u64 = 1;
+
+/// The run that an instance executes. Fixed for one attempt.
+#[derive(Debug, Clone)]
+pub struct RunContext {
+    /// The run's id; also the seed of everything random.
+    pub run_id: RunId,
+    /// The workflow's name.
+    pub workflow: String,
+    /// Its version.
+    pub version: String,
+    /// The options of the start, as a JSON object.
+    pub options: Payload,
+    /// The attempt of the run, from 1.
+    pub attempt: u32,
+    /// The bounds that were recorded with the run.
+    pub limits: Limits,
+}
+
+/// What the guest is being used for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Code that runs before `start`, or `definitions.describe`: only the log is there.
+    Setup,
+    /// Inside `start` or `resume`.
+    Active,
+}
+
+/// The data of a workflow instance's store.
+pub(crate) struct WorkflowState {
+    /// None while the module is only asked for its manifest.
+    pub(crate) run: Option<RunContext>,
+    pub(crate) limits: Limits,
+    pub(crate) manifest: Arc<Manifest>,
+    pub(crate) phase: Phase,
+    /// The time of the completion that is being delivered.
+    pub(crate) now: Timestamp,
+    /// The id that the next operation gets.
+    pub(crate) next_op: OpId,
+    pub(crate) commands: Vec<Command>,
+    pub(crate) outcome: Option<Outcome>,
+    pub(crate) logs: LogBuffer,
+    pub(crate) random: Stream,
+    pub(crate) wasi: VirtualWasi,
+    pub(crate) budget: MemoryBudget,
+}
+
+impl WorkflowState {
+    /// The state of an instance that will execute a run.
+    pub(crate) fn for_run(run: RunContext, manifest: Arc<Manifest>) -> Self {
+        let (seed, limits, attempt) = (run.run_id.seed(), run.limits, run.attempt);
+        Self { run: Some(run), ..Self::new(seed, limits, attempt, manifest) }
+    }
+
+    /// The state of an instance that will only be asked what it contains.
+    pub(crate) fn for_describe(limits: Limits) -> Self {
+        let nothing = Manifest { format: 0, sdk: String::new(), workflows: vec![], tasks: vec![] };
+        Self::new(0, limits, 1, Arc::new(nothing))
+    }
+
+    fn new(seed: u64, limits: Limits, attempt: u32, manifest: Arc<Manifest>) -> Self {
+        let epoch = Timestamp::default();
+        Self {
+            run: None,
+            limits,
+            manifest,
+            phase: Phase::Setup,
+            now: epoch,
+            next_op: OpId(1),
+            commands: Vec::new(),
+            outcome: None,
+            logs: LogBuffer::new(Clock::Standing(epoch), None, attempt, &limits),
+            // Not the attempt: a second attempt must compute the same inputs, or the results of
+            // the first one could not answer for it.
+            random: Stream::new(seed, CONTEXT_STREAM),
+            wasi: VirtualWasi::new(seed),
+            budget: MemoryBudget::new(limits.memory_bytes),
+        }
+    }
+
+    /// The run, when there is one.
+    pub(crate) fn run(&self) -> Result<&RunContext, Fault> {
+        self.run
+            .as_ref()
+            .ok_or_else(|| Fault::contract("`definitions.describe` must not ask for a context"))
+    }
+
+    /// Gives out the id of an operation that is about to be registered.
+    pub(crate) fn next_op(&mut self, what: &str) -> Result<OpId, Fault> {
+        self.check_active(what)?;
+        if self.outcome.is_some() {
+            return Err(Fault::contract(format!("{what} after the outcome of the run")));
+        }
+        self.check_room()?;
+        let op = self.next_op;
+        self.next_op = OpId(op.0 + 1);
+        Ok(op)
+    }
+
+    /// Refuses whatever changes a run while no run is being driven.
+    pub(crate) fn check_active(&self, what: &str) -> Result<(), Fault> {
+        if self.phase == Phase::Active {
+            return Ok(());
+        }
+        Err(Fault::contract(format!("{what} is possible only inside `start` and `resume`")))
+    }
+
+    /// Refuses commands over the limit of one activation.
+    pub(crate) fn check_room(&self) -> Result<(), Fault> {
+        let limit = self.limits.commands_per_activation;
+        if (self.commands.len() as u64) < limit {
+            return Ok(());
+        }
+        Err(Fault::limit(
+            "limit.commands_per_activation",
+            format!("one activation issued more than {limit} commands"),
+        ))
+    }
+
+    /// Checks the length of a task's or timer's name.
+    pub(crate) fn check_name(&self, name: &str, what: &str) -> Result<(), Fault> {
+        let limit = self.limits.name_bytes;
+        if name.len() as u64 <= limit {
+            return Ok(());
+        }
+        Err(Fault::limit(
+            "limit.name_bytes",
+            format!("the name of {what} has {} bytes; the limit is {limit}", name.len()),
+        ))
+    }
+
+    /// Takes a JSON value from the guest.
+    pub(crate) fn payload(&self, bytes: &[u8], what: &str) -> Result<Payload, Fault> {
+        let limit = self.limits.payload_bytes;
+        if bytes.len() as u64 > limit {
+            return Err(Fault::limit(
+                "limit.payload_bytes",
+                format!("{what} has {} bytes; the limit is {limit}", bytes.len()),
+            ));
+        }
+        Payload::from_bytes(bytes).map_err(|e| Fault::contract(format!("{what} is {e}")))
+    }
+}
