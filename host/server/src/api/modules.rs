@@ -1,0 +1,93 @@
+//! `/v1/modules`: upload, list, show, fetch.
+
+use super::Api;
+use super::extract::{DigestPath, has_type};
+use super::problem::ApiError;
+use crate::service::ServiceError;
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, FromRequest, Request, State};
+use axum::http::{HeaderName, StatusCode, header};
+use everstep_core::api::{ModuleList, ModuleView, Uploaded};
+use std::time::Duration;
+
+/// How long the bytes of an upload may take to arrive. An upload holds one of few places.
+const RECEIVE: Duration = Duration::from_secs(300);
+/// The media type of a module.
+const WASM: &str = "application/wasm";
+
+#[utoipa::path(post, path = "/v1/modules", tag = "modules", operation_id = "uploadModule",
+    description = "Uploads a module: a WebAssembly component that exports the world \
+        `everstep:workflow/module`. The same bytes again change nothing.",
+    request_body(content = Vec<u8>, content_type = "application/wasm"),
+    responses(
+        (status = 201, description = "It is new.", body = ref("#/components/schemas/Uploaded")),
+        (status = 200, description = "It was there.", body = ref("#/components/schemas/Uploaded")),
+        (status = "default", description = "Why not.", content_type = "application/problem+json",
+            body = ref("#/components/schemas/Problem"))))]
+pub(super) async fn upload(
+    State(api): State<Api>,
+    request: Request,
+) -> Result<(StatusCode, Json<Uploaded>), ApiError> {
+    // Browsers ask before they send these types to another site; a form would go unasked.
+    if !has_type(request.headers(), &[WASM, "application/octet-stream"]) {
+        return Err(ApiError::MediaType { expected: WASM });
+    }
+    let permit = api.service.upload_permit()?;
+    let bytes = receive(&api, request).await?;
+    let uploaded = api.service.upload(bytes, permit).await?;
+    let status = if uploaded.created { StatusCode::CREATED } else { StatusCode::OK };
+    Ok((status, Json(uploaded)))
+}
+
+async fn receive(api: &Api, mut request: Request) -> Result<Vec<u8>, ApiError> {
+    let most = api.service.options().module_bytes_max;
+    DefaultBodyLimit::max(usize::try_from(most).unwrap_or(usize::MAX)).apply(&mut request);
+    match tokio::time::timeout(RECEIVE, Bytes::from_request(request, api)).await {
+        Ok(Ok(bytes)) => Ok(bytes.into()),
+        Ok(Err(rejection)) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
+            Err(ServiceError::ModuleTooLarge { most }.into())
+        }
+        Ok(Err(rejection)) => Err(ApiError::Invalid(rejection.body_text())),
+        Err(_) => Err(ApiError::TooSlow { seconds: RECEIVE.as_secs() }),
+    }
+}
+
+#[utoipa::path(get, path = "/v1/modules", tag = "modules", operation_id = "listModules",
+    description = "All modules, in the order of their upload.",
+    responses(
+        (status = 200, description = "The modules.", body = ref("#/components/schemas/ModuleList")),
+        (status = "default", description = "Why not.", content_type = "application/problem+json",
+            body = ref("#/components/schemas/Problem"))))]
+pub(super) async fn list(State(api): State<Api>) -> Result<Json<ModuleList>, ApiError> {
+    Ok(Json(ModuleList { modules: api.service.modules().await? }))
+}
+
+#[utoipa::path(get, path = "/v1/modules/{digest}", tag = "modules", operation_id = "showModule",
+    params(("digest" = String, Path, description = "`sha256:` and 64 hex digits.")),
+    responses(
+        (status = 200, description = "The module.", body = ref("#/components/schemas/ModuleView")),
+        (status = "default", description = "Why not.", content_type = "application/problem+json",
+            body = ref("#/components/schemas/Problem"))))]
+pub(super) async fn show(
+    State(api): State<Api>,
+    DigestPath(digest): DigestPath,
+) -> Result<Json<ModuleView>, ApiError> {
+    Ok(Json(api.service.module(digest).await?))
+}
+
+#[utoipa::path(get, path = "/v1/modules/{digest}/content", tag = "modules",
+    operation_id = "fetchModule",
+    params(("digest" = String, Path, description = "`sha256:` and 64 hex digits.")),
+    responses(
+        (status = 200, description = "The bytes as they were uploaded.", body = Vec<u8>,
+            content_type = "application/wasm"),
+        (status = "default", description = "Why not.", content_type = "application/problem+json",
+            body = ref("#/components/schemas/Problem"))))]
+pub(super) async fn content(
+    State(api): State<Api>,
+    DigestPath(digest): DigestPath,
+) -> Result<([(HeaderName, &'static str); 1], Vec<u8>), ApiError> {
+    let bytes = api.service.module_content(digest).await?;
+    Ok(([(header::CONTENT_TYPE, WASM)], bytes))
+}

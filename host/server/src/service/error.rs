@@ -1,0 +1,244 @@
+//! Why the service refuses a request. Each error has a stable code, which `docs/errors.md`
+//! documents, and a fix that says what to do; the HTTP layer turns them into problems.
+
+use everstep_core::{Digest, Refusal, RunId};
+use everstep_engine::ModuleError;
+use everstep_store::StoreError;
+
+/// A refused request. Nothing has changed when the service answers with one.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    /// No run has this id.
+    #[error("there is no run {0}")]
+    RunNotFound(RunId),
+    /// No module has this digest.
+    #[error("there is no module {0}")]
+    ModuleNotFound(Digest),
+    /// No module has this workflow.
+    #[error("there is no workflow `{workflow}`; known workflows: {}", listed(known))]
+    UnknownWorkflow {
+        /// What was asked for.
+        workflow: String,
+        /// The names there are.
+        known: Vec<String>,
+    },
+    /// The workflow has no such version.
+    #[error("workflow `{workflow}` has no version `{version}`; known versions: {}", listed(known))]
+    UnknownVersion {
+        /// The workflow's name.
+        workflow: String,
+        /// What was asked for.
+        version: String,
+        /// The versions there are.
+        known: Vec<String>,
+    },
+    /// The input does not match the schema.
+    #[error(
+        "the input does not match the schema of `{workflow}` version `{version}`: {}",
+        violations.join("; ")
+    )]
+    InputInvalid {
+        /// The workflow's name.
+        workflow: String,
+        /// Its version.
+        version: String,
+        /// The first few: where, and what is wrong there.
+        violations: Vec<String>,
+    },
+    /// A value is larger than allowed.
+    #[error("the input has {size} bytes; at most {most} are allowed")]
+    PayloadTooLarge {
+        /// Bytes.
+        size: u64,
+        /// Bytes.
+        most: u64,
+    },
+    /// An option of a start or a request makes no sense.
+    #[error("`{field}`: {problem}")]
+    InvalidOption {
+        /// The option.
+        field: &'static str,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// An idempotency key is malformed.
+    #[error("the idempotency key {0}")]
+    KeyInvalid(&'static str),
+    /// The key names another run and the start asked not to share.
+    #[error("the idempotency key belongs to run {0}, which exists")]
+    KeyTaken(RunId),
+    /// The key names a run with another input.
+    #[error("the idempotency key belongs to run {0}, which was started with another input")]
+    KeyInputMismatch(RunId),
+    /// The engine does not accept the module.
+    #[error(transparent)]
+    Module(#[from] ModuleError),
+    /// The module has too many bytes.
+    #[error("the module has more than {most} bytes")]
+    ModuleTooLarge {
+        /// Bytes.
+        most: u64,
+    },
+    /// Another module has the version.
+    #[error("workflow `{workflow}` version `{version}` is taken by module {digest}")]
+    VersionTaken {
+        /// The workflow's name.
+        workflow: String,
+        /// Its version.
+        version: String,
+        /// The module that has it.
+        digest: Digest,
+    },
+    /// An input schema of the manifest cannot be used.
+    #[error("the input schema of workflow `{workflow}` version `{version}` is wrong: {problem}")]
+    Schema {
+        /// The workflow's name.
+        workflow: String,
+        /// Its version.
+        version: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The run's state machine does not allow it.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The server does too much of this kind already.
+    #[error("the server is busy: {0}")]
+    Busy(&'static str),
+    /// The server is about to stop.
+    #[error("the server is shutting down")]
+    Draining,
+    /// The store could not do its part.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A defect of the server.
+    #[error("internal error: {0}")]
+    Internal(String),
+}
+
+impl ServiceError {
+    /// The stable code.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::RunNotFound(_) => "run.not_found",
+            Self::ModuleNotFound(_) => "module.not_found",
+            Self::UnknownWorkflow { .. } => "run.unknown_workflow",
+            Self::UnknownVersion { .. } => "run.unknown_version",
+            Self::InputInvalid { .. } => "input.invalid",
+            Self::PayloadTooLarge { .. } => "payload.too_large",
+            Self::InvalidOption { .. } => "option.invalid",
+            Self::KeyInvalid(_) => "key.invalid",
+            Self::KeyTaken(_) => "key.taken",
+            Self::KeyInputMismatch(_) => "key.input_mismatch",
+            Self::Module(error) => error.code(),
+            Self::ModuleTooLarge { .. } => "module.too_large",
+            Self::VersionTaken { .. } => "module.version_taken",
+            Self::Schema { .. } => "module.schema",
+            Self::Refused(refusal) => refusal.code(),
+            Self::Busy(_) => "server.busy",
+            Self::Draining => "server.draining",
+            Self::Store(error) => error.code(),
+            Self::Internal(_) => "server.internal",
+        }
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub fn fix(&self) -> String {
+        match self {
+            Self::RunNotFound(_) => "check the id; `everstep runs list` shows the runs".into(),
+            Self::ModuleNotFound(_) => {
+                "check the digest; `everstep modules list` shows the modules".into()
+            }
+            Self::UnknownWorkflow { known, .. } if known.is_empty() => {
+                "upload a module first: `everstep build`, then `everstep upload FILE`".into()
+            }
+            Self::UnknownWorkflow { .. } => {
+                "use one of the known names, or upload the module that has this workflow".into()
+            }
+            Self::UnknownVersion { .. } => {
+                "use one of the known versions, or leave the version out to get the newest".into()
+            }
+            Self::InputInvalid { workflow, .. } => format!(
+                "change the input; `everstep modules list --json` has the schema of `{workflow}`"
+            ),
+            Self::PayloadTooLarge { .. } => {
+                "put large data elsewhere and pass a reference to it".into()
+            }
+            Self::InvalidOption { field, .. } => format!("correct or leave out `{field}`"),
+            Self::KeyInvalid(_) => "use 1 to 256 bytes without control characters".into(),
+            Self::KeyTaken(_) => {
+                "use another key, or `on_conflict: return_existing` to get that run".into()
+            }
+            Self::KeyInputMismatch(_) => {
+                "use another key for another input; the input is compared byte for byte".into()
+            }
+            Self::Module(error) => error.fix().to_string(),
+            Self::ModuleTooLarge { .. } => {
+                "build for release and strip debug information and embedded data".into()
+            }
+            Self::VersionTaken { workflow, .. } => {
+                format!(
+                    "give the changed workflow a new version: `version = \"…\"` on `{workflow}`"
+                )
+            }
+            Self::Schema { .. } => {
+                "correct the schema: no references to other documents, no look-around in patterns"
+                    .into()
+            }
+            Self::Refused(refusal) => refusal_fix(refusal).into(),
+            Self::Busy(_) | Self::Draining => "try again in a moment".into(),
+            Self::Store(error) => store_fix(error).into(),
+            Self::Internal(_) => "report it with the server's log".into(),
+        }
+    }
+}
+
+fn refusal_fix(refusal: &Refusal) -> &'static str {
+    match refusal {
+        Refusal::IllegalTransition { .. } => {
+            "look at the run's state with `everstep runs show`; it must allow the request"
+        }
+        Refusal::AlreadySo(_) => "nothing needs to be done",
+        Refusal::Corrupt { .. } => {
+            "keep the data as it is, check the disk, and restore the run from a backup"
+        }
+        Refusal::Limit { .. } => "ask for less at once, or raise the limit on the server",
+    }
+}
+
+fn store_fix(error: &StoreError) -> &'static str {
+    match error {
+        StoreError::Conflict { .. } | StoreError::AlreadyExists | StoreError::LeaseLost => {
+            "try again; the run changed meanwhile"
+        }
+        StoreError::VersionTaken { .. } => "give the changed workflow a new version",
+        StoreError::Corrupt { .. } => {
+            "keep the data as it is, check the disk, and restore it from a backup"
+        }
+        StoreError::Unavailable(_) => {
+            "see the server's log, mend the cause (often a full or failing disk), start it again"
+        }
+        StoreError::InUse { .. } => "stop the other server, or use another data directory",
+        StoreError::Format { .. } => "use a version of everstep that reads this format",
+        StoreError::Foreign { .. } => "use another data directory; this one is something else's",
+        StoreError::Inconsistent(_) => "report it with the server's log",
+        StoreError::TooLarge { .. } => "put large data elsewhere and pass a reference to it",
+        StoreError::BadCursor(_) => "pass the `cursor` of the page before, unchanged",
+    }
+}
+
+/// The most names that one message lists.
+const MAX_LISTED: usize = 20;
+
+fn listed(names: &[String]) -> String {
+    if names.is_empty() {
+        return "none".into();
+    }
+    let mut text = names.iter().take(MAX_LISTED).map(String::as_str).collect::<Vec<_>>().join(", ");
+    if names.len() > MAX_LISTED {
+        text.push_str(&format!(" and {} more", names.len() - MAX_LISTED));
+    }
+    text
+}

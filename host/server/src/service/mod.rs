@@ -1,0 +1,166 @@
+//! What the server can be asked to do, without HTTP: the API calls it, and so does everything else
+//! that acts for a user in the same process.
+//!
+//! The service checks what comes from outside, lets the state machine decide, and hands the commit
+//! to the committer. It has no state of its own that matters: what it caches can be read again.
+//! Invariant: a refused request has changed nothing.
+
+mod control;
+mod error;
+mod follow;
+mod modules;
+mod read;
+mod registry;
+mod schema;
+mod start;
+mod wait;
+
+pub use error::ServiceError;
+pub use follow::{Followed, LogFollower};
+pub use modules::UploadPermit;
+pub use wait::WaitFor;
+
+use crate::committer::Committer;
+use crate::dispatch::Dispatch;
+use crate::hub::Hub;
+use everstep_core::api::RunView;
+use everstep_core::{Commit, Limits, QueueReason, Record, RunId, StateKind};
+use everstep_engine::Engine;
+use everstep_store::{Store, StoreError, StoreStats};
+use registry::Registry;
+use schema::InputSchemas;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::sync::Semaphore;
+
+/// The bounds within which the service works.
+#[derive(Debug, Clone)]
+pub struct ServiceOptions {
+    /// The bounds of every run that is started.
+    pub limits: Limits,
+    /// The largest module, in bytes.
+    pub module_bytes_max: u64,
+    /// Uploads that may be received and compiled at once; more are asked to come again.
+    pub uploads_max: usize,
+    /// Clients that may wait for a run or follow its logs at once.
+    pub waiting_max: usize,
+}
+
+impl Default for ServiceOptions {
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            module_bytes_max: 64 << 20,
+            uploads_max: 4,
+            waiting_max: 10_000,
+        }
+    }
+}
+
+/// The parts that a service works with.
+#[derive(Clone)]
+pub struct ServiceParts {
+    /// Where everything is read from.
+    pub store: Arc<dyn Store>,
+    /// Accepts modules.
+    pub engine: Arc<Engine>,
+    /// Where every change of a run goes through.
+    pub committer: Arc<Committer>,
+    /// Says when something happened.
+    pub hub: Arc<Hub>,
+    /// Knows which runs a host has now.
+    pub dispatch: Arc<Dispatch>,
+}
+
+/// Everything that users can ask for.
+pub struct Service {
+    parts: ServiceParts,
+    options: ServiceOptions,
+    registry: Arc<Registry>,
+    schemas: InputSchemas,
+    /// One module at a time is compiled: it uses all cores.
+    compiling: Arc<Semaphore>,
+    uploads: Arc<Semaphore>,
+    waiting: Arc<Semaphore>,
+    starts: AtomicU64,
+}
+
+impl Service {
+    /// A service over these parts.
+    #[must_use]
+    pub fn new(parts: ServiceParts, options: ServiceOptions) -> Self {
+        Self {
+            registry: Arc::new(Registry::new()),
+            schemas: InputSchemas::new(),
+            compiling: Arc::new(Semaphore::new(1)),
+            uploads: Arc::new(Semaphore::new(options.uploads_max)),
+            waiting: Arc::new(Semaphore::new(options.waiting_max)),
+            starts: AtomicU64::new(0),
+            parts,
+            options,
+        }
+    }
+
+    /// The bounds within which it works.
+    #[must_use]
+    pub fn options(&self) -> &ServiceOptions {
+        &self.options
+    }
+
+    /// Runs started since the process began.
+    #[must_use]
+    pub fn starts(&self) -> u64 {
+        self.starts.load(Ordering::Relaxed)
+    }
+
+    /// Clients that wait for a run or follow its logs now.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.options.waiting_max - self.waiting.available_permits()
+    }
+
+    /// What the store has done since it was opened.
+    ///
+    /// # Errors
+    /// When the store does not work.
+    pub async fn store_stats(&self) -> Result<StoreStats, ServiceError> {
+        Ok(self.parts.store.stats().await?)
+    }
+
+    /// How many runs wait for a host and how many a host has, as far as this server knows.
+    #[must_use]
+    pub fn queued_and_leased(&self) -> (usize, usize) {
+        self.parts.dispatch.counts()
+    }
+
+    /// Makes a commit true and tells everybody, even when the client hangs up meanwhile: were this
+    /// dropped half-way, a run could be durable that the dispatcher has not heard of.
+    async fn commit(&self, commit: Commit) -> Result<(), StoreError> {
+        let committer = Arc::clone(&self.parts.committer);
+        let committing = tokio::spawn(async move { committer.commit(commit).await });
+        committing.await.map_err(|e| StoreError::Unavailable(e.to_string()))?
+    }
+
+    async fn record(&self, run: RunId) -> Result<Record, ServiceError> {
+        self.parts.store.record(run).await?.ok_or(ServiceError::RunNotFound(run))
+    }
+
+    /// The run as it is shown. Leases are not part of the record (a host that takes a run writes
+    /// nothing), so what a host has now is laid over what the store says.
+    fn view(&self, record: &Record) -> RunView {
+        let mut view = RunView::from(record);
+        let leased = self.parts.dispatch.is_leased(record.id());
+        match view.state {
+            StateKind::Queued if leased => {
+                view.state = StateKind::Running;
+                view.reason = None;
+            }
+            StateKind::Running if !leased => {
+                view.state = StateKind::Queued;
+                view.reason = Some(QueueReason::Recovery);
+            }
+            _ => {}
+        }
+        view
+    }
+}

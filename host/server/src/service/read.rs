@@ -1,0 +1,145 @@
+//! Reading runs: one, a list, the journal, the logs. Reads never wait behind commits.
+
+use super::{Service, ServiceError};
+use everstep_core::api::{
+    EntryView, JournalPage, LogLineView, LogPage, OperationView, RunList, RunView,
+};
+use everstep_core::{JournalEvent, Record, Refusal, Run, RunId, StateKind};
+use everstep_store::{MAX_PAGE, RunQuery};
+
+/// Entries or lines of one page unless told otherwise, and at most.
+const PAGE: usize = 500;
+/// The longest journal that is read to list a run's pending operations.
+const LONGEST_TO_FOLD: u64 = 20_000;
+/// The most pending operations that are shown.
+const MAX_OPERATIONS: usize = 1_000;
+/// How many pages of the store may be read to fill one page of a list.
+const MAX_ROUNDS: usize = 20;
+
+impl Service {
+    /// A run with its input and, unless its journal is very long, its pending operations.
+    ///
+    /// # Errors
+    /// When there is no such run or the store cannot be read.
+    pub async fn show(&self, run: RunId) -> Result<RunView, ServiceError> {
+        let record = self.record(run).await?;
+        let mut view = self.view(&record);
+        let first = self.parts.store.journal(run, 0, 1).await?;
+        if let Some(JournalEvent::RunStarted { input, .. }) = first.first().map(|e| &e.event) {
+            view.input = Some(input.clone());
+        }
+        if record.pending > 0 && record.length <= LONGEST_TO_FOLD {
+            view.operations = match self.operations(&record).await {
+                // A damaged journal must not hide what the record says about the run.
+                Err(ServiceError::Refused(refusal)) => {
+                    tracing::error!(%run, %refusal, "the journal cannot be read");
+                    None
+                }
+                other => Some(other?),
+            };
+        }
+        Ok(view)
+    }
+
+    /// The pending operations of a run as of this record, from its journal, page by page.
+    async fn operations(&self, record: &Record) -> Result<Vec<OperationView>, ServiceError> {
+        let mut run: Option<Run> = None;
+        let mut seq = 0;
+        while seq < record.length {
+            let entries = self.parts.store.journal(record.id(), seq, PAGE).await?;
+            if entries.is_empty() {
+                let problem = format!("the record tells of {} entries", record.length);
+                return Err(Refusal::Corrupt { seq, problem }.into());
+            }
+            let most = usize::try_from(record.length - seq).unwrap_or(usize::MAX);
+            for entry in entries.iter().take(most) {
+                match &mut run {
+                    Some(run) => run.absorb(entry)?,
+                    None => run = Some(Run::begin(Some(entry))?),
+                }
+                seq += 1;
+            }
+        }
+        Ok(run.map(|run| run.operations(MAX_OPERATIONS)).unwrap_or_default())
+    }
+
+    /// Runs, newest first. States are compared as they are shown: a queued run that a host has now
+    /// is running.
+    ///
+    /// # Errors
+    /// When the cursor is none or the store cannot be read.
+    pub async fn list(&self, mut query: RunQuery) -> Result<RunList, ServiceError> {
+        let shown = query.states.clone();
+        let by_lease = [StateKind::Queued, StateKind::Running];
+        if shown.iter().any(|state| by_lease.contains(state)) {
+            query.states.extend(by_lease);
+        }
+        let limit = query.limit.clamp(1, MAX_PAGE);
+        let mut runs = Vec::new();
+        for _ in 0..MAX_ROUNDS {
+            query.limit = limit - runs.len();
+            let page = self.parts.store.runs(&query).await?;
+            for run in &page.damaged {
+                tracing::error!(%run, "the record of this run is damaged; the list leaves it out");
+            }
+            let views = page.runs.iter().map(|record| self.view(record));
+            runs.extend(views.filter(|view| shown.is_empty() || shown.contains(&view.state)));
+            query.cursor = page.cursor;
+            if query.cursor.is_none() || runs.len() >= limit {
+                break;
+            }
+        }
+        Ok(RunList { runs, cursor: query.cursor })
+    }
+
+    /// A part of a run's journal, about `limit` entries from position `from` on.
+    ///
+    /// # Errors
+    /// When there is no such run or the store cannot be read.
+    pub async fn journal(
+        &self,
+        run: RunId,
+        from: u64,
+        limit: Option<usize>,
+    ) -> Result<JournalPage, ServiceError> {
+        let record = self.record(run).await?;
+        let entries = self.parts.store.journal(run, from, page_size(limit)).await?;
+        let entries: Vec<_> =
+            numbered(from, entries).map(|(seq, entry)| EntryView { seq, entry }).collect();
+        let next = next_page(from, entries.len(), record.length);
+        Ok(JournalPage { entries, next })
+    }
+
+    /// A part of a run's logs, about `limit` lines from position `from` on.
+    ///
+    /// # Errors
+    /// When there is no such run or the store cannot be read.
+    pub async fn logs(
+        &self,
+        run: RunId,
+        from: u64,
+        limit: Option<usize>,
+    ) -> Result<LogPage, ServiceError> {
+        let record = self.record(run).await?;
+        let lines = self.parts.store.logs(run, from, page_size(limit)).await?;
+        let lines: Vec<_> =
+            numbered(from, lines).map(|(seq, line)| LogLineView { seq, line }).collect();
+        let next = next_page(from, lines.len(), record.log_lines);
+        Ok(LogPage { lines, next })
+    }
+}
+
+fn page_size(limit: Option<usize>) -> usize {
+    limit.unwrap_or(PAGE).clamp(1, MAX_PAGE)
+}
+
+fn numbered<T>(from: u64, items: Vec<T>) -> impl Iterator<Item = (u64, T)> {
+    (0..).zip(items).map(move |(n, item): (u64, T)| (from.saturating_add(n), item))
+}
+
+/// Where the page behind this one begins; none at the end. An empty page never has a next one, so
+/// that nobody reads in circles.
+fn next_page(from: u64, read: usize, total: u64) -> Option<u64> {
+    let next = from.saturating_add(read as u64);
+    (read > 0 && next < total).then_some(next)
+}

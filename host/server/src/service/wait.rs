@@ -1,0 +1,73 @@
+//! Waiting for a run to reach a state, without polling: the waiter sleeps until something was
+//! committed for the run.
+
+use super::{Service, ServiceError};
+use everstep_core::api::{RunView, WaitOutcome, Waited};
+use everstep_core::{RunId, StateKind};
+use std::time::Duration;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
+
+/// The longest that one request waits. Clients that want to wait longer ask again.
+const LONGEST: Duration = Duration::from_secs(60);
+/// How often a waiter looks without having heard of a commit, in case another server made it.
+const LOOK: Duration = Duration::from_secs(5);
+/// How often it looks when it waits for a state that a host's lease decides, for which there is no
+/// commit to hear of.
+const LOOK_FOR_LEASE: Duration = Duration::from_millis(100);
+
+/// What to wait for.
+#[derive(Debug, Clone, Default)]
+pub struct WaitFor {
+    /// Any of these states; any end when empty.
+    pub states: Vec<StateKind>,
+    /// How long; at most, and when absent, 60 s.
+    pub timeout: Option<Duration>,
+}
+
+impl Service {
+    /// Waits until a run is in a state, cannot reach it any more, or the time is up.
+    ///
+    /// # Errors
+    /// When there is no such run, too many clients wait, or the store cannot be read.
+    pub async fn wait(&self, run: RunId, wanted: &WaitFor) -> Result<Waited, ServiceError> {
+        let _permit = self.waiting_permit()?;
+        let deadline = Instant::now() + wanted.timeout.unwrap_or(LONGEST).min(LONGEST);
+        let leased = [StateKind::Queued, StateKind::Running];
+        let by_lease = wanted.states.iter().any(|state| leased.contains(state));
+        let look = if by_lease { LOOK_FOR_LEASE } else { LOOK };
+        let mut subscription = self.parts.hub.subscribe(run);
+        loop {
+            let view = self.view(&self.record(run).await?);
+            if let Some(outcome) = outcome(&view, &wanted.states) {
+                return Ok(Waited { outcome, run: view });
+            }
+            if Instant::now() >= deadline {
+                return Ok(Waited { outcome: WaitOutcome::Timeout, run: view });
+            }
+            let until = deadline.min(Instant::now() + look);
+            let _ = tokio::time::timeout_at(until, subscription.changed()).await;
+        }
+    }
+
+    /// A place among the clients that wait.
+    pub(super) fn waiting_permit(&self) -> Result<OwnedSemaphorePermit, ServiceError> {
+        let waiting = std::sync::Arc::clone(&self.waiting);
+        waiting
+            .try_acquire_owned()
+            .map_err(|_| ServiceError::Busy("too many clients wait for runs at once"))
+    }
+}
+
+/// How a wait for these states ends when the run is like this; none while it goes on.
+fn outcome(run: &RunView, wanted: &[StateKind]) -> Option<WaitOutcome> {
+    let reached = match wanted {
+        [] => run.state.is_terminal(),
+        wanted => wanted.contains(&run.state),
+    };
+    if reached {
+        return Some(WaitOutcome::Reached);
+    }
+    let over = run.state.is_terminal() || run.state == StateKind::Stuck;
+    over.then_some(WaitOutcome::Missed)
+}
