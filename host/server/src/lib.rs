@@ -1,1 +1,20 @@
 //! The Everstep server: HTTP API, dispatch, timers, leases and the host loop.
+//!
+//! [`Server`] puts the parts together. A request goes from `api` through `service` to the state
+//! machine in `everstep-core`, and its commit through `committer` to the store. Hosts (`host`) get
+//! work through [`link::HostLink`] and nothing else, so that they can live in another process.
+
+pub mod api;
+pub mod clock;
+pub mod committer;
+pub mod dispatch;
+pub mod host;
+pub mod hub;
+pub mod link;
+pub mod replay;
+mod server;
+pub mod service;
+pub mod timers;
+
+pub use host::HostOptions;
+pub use server::{Server, ServerError, ServerOptions};

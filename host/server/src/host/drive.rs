@@ -1,0 +1,487 @@
+//! Driving one run: from the lease until there is nothing to do but wait for a timer.
+//!
+//! The loop asks the state machine what is due, activates the guest, collects what was decided into
+//! one commit, makes that durable, and only then starts effects. Invariant: what is not durable can
+//! be thrown away. A conflict or an interrupted activation drops run and guest and loads them
+//! anew; task results that had come in by then are kept aside and used again.
+
+use super::load::{self, LoadError, Modules};
+use super::tasks::{self, Ended};
+use super::warm::{Resting, Warm};
+use crate::clock;
+use crate::link::{HandBack, HostLink, LinkError};
+use crate::replay::context;
+use everstep_core::{
+    Activation, Commit, Delivery, Finished, Input, LogLine, Next, OpId, Record, Refusal, RunState,
+    StuckCause, Token,
+};
+use everstep_engine::{ActivationError, Engine, Module};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Notify, Semaphore, watch};
+use tokio::task::{AbortHandle, JoinError, JoinSet};
+
+/// Activations that may be decided before a commit.
+const BATCH_ENTRIES: usize = 256;
+/// How often an activation that the host interrupted is repeated before the run counts as stuck.
+const INTERRUPTIONS_MAX: u32 = 3;
+/// How many task attempts of one run may be under way, or wait for a permit, at once.
+const TASKS_PER_RUN: usize = 1_000;
+
+/// What all drivers of a host share.
+pub(super) struct Parts {
+    pub(super) link: Arc<dyn HostLink>,
+    pub(super) engine: Arc<Engine>,
+    pub(super) modules: Modules,
+    pub(super) warm: Warm,
+    pub(super) tasks: Arc<Semaphore>,
+    pub(super) drain: Duration,
+    pub(super) draining: watch::Receiver<bool>,
+}
+
+/// Why a driver stops.
+enum Stop {
+    /// Give the run back.
+    Back(HandBack),
+    /// The lease is lost: there is nothing to give back.
+    Lost,
+    /// Load the run again and go on.
+    Reload,
+    /// The run is stuck for this reason. The delivery could not be made.
+    Stuck(StuckCause, Option<Delivery>),
+}
+
+/// What ends a wait.
+enum Woken {
+    Ended(Option<Result<Ended, JoinError>>),
+    Timer,
+    Moved,
+    Draining,
+}
+
+pub(super) struct Driver<'a> {
+    parts: &'a Parts,
+    record: Record,
+    token: Token,
+    moved: Arc<Notify>,
+    executing: JoinSet<Ended>,
+    handles: HashMap<OpId, AbortHandle>,
+    /// Task attempts that ended and are not decided yet.
+    ended: VecDeque<Ended>,
+    /// Those whose decision is not durable yet.
+    undecided: Vec<Ended>,
+    staged: Option<Commit>,
+    interruptions: u32,
+}
+
+impl<'a> Driver<'a> {
+    pub(super) fn new(parts: &'a Parts, record: Record, token: Token, moved: Arc<Notify>) -> Self {
+        Self {
+            parts,
+            record,
+            token,
+            moved,
+            executing: JoinSet::new(),
+            handles: HashMap::new(),
+            ended: VecDeque::new(),
+            undecided: Vec::new(),
+            staged: None,
+            interruptions: 0,
+        }
+    }
+
+    /// Drives the run as far as it goes. None when the lease was lost.
+    pub(super) async fn drive(mut self) -> Option<HandBack> {
+        loop {
+            let stop = match self.run_once().await {
+                Ok(never) => match never {},
+                Err(stop) => stop,
+            };
+            match stop {
+                Stop::Back(how) => return Some(how),
+                Stop::Lost => return None,
+                Stop::Stuck(cause, undelivered) => match self.get_stuck(cause, undelivered).await {
+                    Stop::Reload => {}
+                    Stop::Lost => return None,
+                    Stop::Back(how) => return Some(how),
+                    Stop::Stuck(cause, _) => {
+                        tracing::error!(run = %self.record.id(), code = cause.code, "stuck twice");
+                        return Some(HandBack::Later(Duration::from_secs(10)));
+                    }
+                },
+                Stop::Reload => {}
+            }
+            self.staged = None;
+            let undecided = std::mem::take(&mut self.undecided);
+            for ended in undecided.into_iter().rev() {
+                self.ended.push_front(ended);
+            }
+        }
+    }
+
+    async fn run_once(&mut self) -> Result<std::convert::Infallible, Stop> {
+        let parts = self.parts;
+        let digest = self.record.origin.digest;
+        let module = parts.modules.get(digest, &*parts.link, &parts.engine).await?;
+        let id = self.record.id();
+        let mut guest = match parts.warm.take(id, self.record.length) {
+            Some(resting) => resting,
+            None => load::load(&self.record, &module, &*parts.link).await?,
+        };
+        self.record = guest.run.record().clone();
+        self.stop_stale_tasks(&guest);
+        loop {
+            self.advance(&mut guest, &module).await?;
+            self.flush().await?;
+            for op in guest.run.stop_tasks() {
+                self.stop_task(op);
+            }
+            if guest.run.record().is_terminal() {
+                return Err(Stop::Back(HandBack::Idle));
+            }
+            if *parts.draining.borrow() && self.handles.is_empty() {
+                return Err(Stop::Back(HandBack::Now));
+            }
+            self.start_tasks(&mut guest, &module);
+            let until = match guest.run.next(clock::now()) {
+                Next::Wait(until) => until,
+                Next::Ended => return self.rest_stuck(&guest).await,
+                Next::Deliver(_) | Next::Decide(_) => continue,
+            };
+            if self.handles.is_empty() && self.ended.is_empty() && !guest.run.has_startable_tasks()
+            {
+                return self.rest(guest);
+            }
+            self.wait(&mut guest, until).await?;
+        }
+    }
+
+    /// Decides everything that can be decided now, up to the size of one commit.
+    async fn advance(&mut self, guest: &mut Resting, module: &Arc<Module>) -> Result<(), Stop> {
+        while self.staged.as_ref().is_none_or(|staged| staged.entries.len() < BATCH_ENTRIES) {
+            let now = clock::now();
+            if let Some(ended) = self.ended.pop_front() {
+                self.task_ended(guest, module, ended).await?;
+                continue;
+            }
+            match guest.run.next(now) {
+                Next::Deliver(delivery) => {
+                    self.activate(guest, module, delivery, Vec::new()).await?;
+                }
+                Next::Decide(input) => self.decide(guest, input)?,
+                Next::Wait(_) | Next::Ended => break,
+            }
+            if guest.run.record().is_terminal() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    async fn task_ended(
+        &mut self,
+        guest: &mut Resting,
+        module: &Arc<Module>,
+        ended: Ended,
+    ) -> Result<(), Stop> {
+        let Ended { op, result, logs } = &ended;
+        let finished = guest.run.finish_attempt(*op, result.clone(), logs.clone(), clock::now());
+        let logs = logs.clone();
+        self.undecided.push(ended);
+        match finished {
+            Finished::Ignored => Ok(()),
+            Finished::Retry(input) => self.decide(guest, input),
+            Finished::Deliver(delivery) => self.activate(guest, module, delivery, logs).await,
+        }
+    }
+
+    async fn activate(
+        &mut self,
+        guest: &mut Resting,
+        module: &Arc<Module>,
+        delivery: Delivery,
+        mut logs: Vec<LogLine>,
+    ) -> Result<(), Stop> {
+        let mut activation = match self.call_guest(guest, module, &delivery) {
+            Ok(activation) => activation,
+            Err(ActivationError::Stuck(cause)) => {
+                // What was decided before stands; it must be durable before the run gets stuck.
+                self.flush().await?;
+                return Err(Stop::Stuck(cause, Some(delivery)));
+            }
+            Err(ActivationError::Interrupted) => return Err(self.interrupted()),
+            Err(error) => {
+                tracing::warn!(run = %self.record.id(), %error, "a guest could not be activated");
+                return Err(Stop::Back(HandBack::Later(Duration::from_millis(500))));
+            }
+        };
+        logs.append(&mut activation.logs);
+        activation.logs = logs;
+        let undelivered = delivery.clone();
+        match self.decide(guest, Input::Activated { delivery, activation }) {
+            Err(Stop::Stuck(cause, _)) => {
+                self.flush().await?;
+                Err(Stop::Stuck(cause, Some(undelivered)))
+            }
+            decided => decided,
+        }
+    }
+
+    fn call_guest(
+        &self,
+        guest: &mut Resting,
+        module: &Arc<Module>,
+        delivery: &Delivery,
+    ) -> Result<Activation, ActivationError> {
+        use everstep_core::Completion;
+        if let Completion::Start { attempt, .. } = &delivery.completion {
+            guest.instance = None;
+            guest.instance = Some(module.instantiate(context(&self.record, *attempt))?);
+        }
+        match &mut guest.instance {
+            Some(instance) => instance.activate(delivery, guest.run.input()),
+            None => Err(ActivationError::Discarded),
+        }
+    }
+
+    fn interrupted(&mut self) -> Stop {
+        self.interruptions += 1;
+        tracing::warn!(run = %self.record.id(), "an activation took too long");
+        if self.interruptions < INTERRUPTIONS_MAX {
+            return Stop::Reload;
+        }
+        let cause = StuckCause {
+            code: "guest.interrupted".into(),
+            message: format!("{INTERRUPTIONS_MAX} activations in a row took too long"),
+            remedy: "Do less between two awaits of the workflow, or move the work into a task. \
+                     When the machine was overloaded, retry the run."
+                .into(),
+            divergence: None,
+        };
+        Stop::Stuck(cause, None)
+    }
+
+    fn decide(&mut self, guest: &mut Resting, input: Input) -> Result<(), Stop> {
+        let commit = match guest.run.handle(input, clock::now()) {
+            Ok(commit) => commit,
+            Err(Refusal::Limit { code, message }) => {
+                return Err(Stop::Stuck(limit(code, message), None));
+            }
+            Err(refusal) => {
+                tracing::error!(run = %self.record.id(), %refusal, "a decision was refused");
+                return Err(Stop::Back(HandBack::Later(Duration::from_secs(1))));
+            }
+        };
+        self.staged = Some(match self.staged.take() {
+            Some(staged) => staged.then(commit),
+            None => commit,
+        });
+        Ok(())
+    }
+
+    /// Makes what was decided durable.
+    async fn flush(&mut self) -> Result<(), Stop> {
+        let Some(mut commit) = self.staged.take() else {
+            self.undecided.clear();
+            return Ok(());
+        };
+        commit.token = Some(self.token);
+        let record = commit.record.clone();
+        match self.parts.link.commit(commit).await {
+            Ok(()) => {
+                self.record = record;
+                self.undecided.clear();
+                self.interruptions = 0;
+                Ok(())
+            }
+            Err(LinkError::Conflict) => Err(Stop::Reload),
+            Err(LinkError::LeaseLost) => Err(Stop::Lost),
+            Err(error) => {
+                tracing::error!(run = %self.record.id(), %error, "a commit failed");
+                Err(Stop::Back(HandBack::Later(Duration::from_secs(1))))
+            }
+        }
+    }
+
+    fn stop_task(&mut self, op: OpId) {
+        if let Some(handle) = self.handles.remove(&op) {
+            handle.abort();
+        }
+    }
+
+    /// After a reload: what is under way may have been given up meanwhile.
+    fn stop_stale_tasks(&mut self, guest: &Resting) {
+        let stale = self.handles.keys().filter(|op| !guest.run.is_pending(**op));
+        for op in stale.copied().collect::<Vec<_>>() {
+            self.stop_task(op);
+        }
+    }
+
+    fn start_tasks(&mut self, guest: &mut Resting, module: &Arc<Module>) {
+        if *self.parts.draining.borrow() {
+            return;
+        }
+        let room = TASKS_PER_RUN.saturating_sub(self.handles.len());
+        let (id, limits) = (self.record.id(), self.record.origin.limits);
+        let ended: HashSet<OpId> = self.ended.iter().map(|ended| ended.op).collect();
+        for call in guest.run.start_tasks(clock::now(), room) {
+            let op = call.op;
+            // After a reload an attempt may be under way already, or wait to be decided.
+            if self.handles.contains_key(&op) || ended.contains(&op) {
+                continue;
+            }
+            let permits = Arc::clone(&self.parts.tasks);
+            let execution = tasks::execute(Arc::clone(module), id, limits, call, permits);
+            self.handles.insert(op, self.executing.spawn(execution));
+        }
+    }
+
+    /// Waits until a task ends, a timer is due, or something happened to the run.
+    async fn wait(
+        &mut self,
+        guest: &mut Resting,
+        until: Option<everstep_core::Timestamp>,
+    ) -> Result<(), Stop> {
+        let nap = until.map(|at| Duration::from_millis(at.since(clock::now())));
+        let mut draining = self.parts.draining.clone();
+        let woken = tokio::select! {
+            ended = self.executing.join_next(), if !self.executing.is_empty() => Woken::Ended(ended),
+            () = tokio::time::sleep(nap.unwrap_or(Duration::MAX)), if nap.is_some() => Woken::Timer,
+            () = self.moved.notified() => Woken::Moved,
+            () = async { drop(draining.wait_for(|draining| *draining).await) } => Woken::Draining,
+        };
+        match woken {
+            Woken::Ended(ended) => self.take_ended(ended),
+            Woken::Timer => {}
+            Woken::Moved => return self.catch_up(guest).await,
+            Woken::Draining => return self.wind_down(guest).await,
+        }
+        while let Some(ended) = self.executing.try_join_next() {
+            self.take_ended(Some(ended));
+        }
+        Ok(())
+    }
+
+    fn take_ended(&mut self, ended: Option<Result<Ended, JoinError>>) {
+        match ended {
+            Some(Ok(ended)) => {
+                self.handles.remove(&ended.op);
+                self.ended.push_back(ended);
+            }
+            Some(Err(error)) => {
+                // An attempt that was aborted is off the list; one that is on it broke off.
+                let broken = self.handles.iter().find(|(_, handle)| handle.id() == error.id());
+                if let Some((&op, _)) = broken {
+                    self.handles.remove(&op);
+                    self.ended.push_back(Ended::host_failed(op, &error.to_string()));
+                }
+            }
+            None => {}
+        }
+    }
+
+    /// Takes in what came into the journal from outside.
+    async fn catch_up(&mut self, guest: &mut Resting) -> Result<(), Stop> {
+        let length = guest.run.record().length;
+        let tail =
+            self.parts.link.journal(self.record.id(), length).await.map_err(LoadError::from)?;
+        for entry in &tail {
+            if guest.run.absorb(entry).is_err() {
+                return Err(Stop::Reload);
+            }
+        }
+        self.record = guest.run.record().clone();
+        Ok(())
+    }
+
+    /// The server goes down: lets task attempts end within the limit, keeps their results.
+    async fn wind_down(&mut self, guest: &mut Resting) -> Result<(), Stop> {
+        let limit = tokio::time::sleep(self.parts.drain);
+        tokio::pin!(limit);
+        while !self.executing.is_empty() {
+            tokio::select! {
+                ended = self.executing.join_next() => self.take_ended(ended),
+                () = &mut limit => break,
+            }
+        }
+        let (digest, parts) = (self.record.origin.digest, self.parts);
+        let module = parts.modules.get(digest, &*parts.link, &parts.engine).await?;
+        self.advance(guest, &module).await?;
+        self.flush().await?;
+        Err(Stop::Back(HandBack::Now))
+    }
+
+    fn rest<T>(&mut self, guest: Resting) -> Result<T, Stop> {
+        self.parts.warm.put(guest);
+        Err(Stop::Back(HandBack::Idle))
+    }
+
+    /// The run cannot go on. When the store does not say so yet (it was asked to go on, in vain),
+    /// it has to.
+    async fn rest_stuck<T>(&mut self, guest: &Resting) -> Result<T, Stop> {
+        if !matches!(self.record.state, RunState::Stuck { .. }) {
+            self.staged = Some(guest.run.restate());
+            self.flush().await?;
+        }
+        Err(Stop::Back(HandBack::Idle))
+    }
+
+    /// Writes that the run is stuck. The guest is gone; what the state machine needs is folded from
+    /// the journal, without a replay.
+    async fn get_stuck(&mut self, cause: StuckCause, undelivered: Option<Delivery>) -> Stop {
+        tracing::warn!(run = %self.record.id(), code = cause.code, message = cause.message, "stuck");
+        self.staged = None;
+        let mut run = match load::fold(&self.record, &*self.parts.link).await {
+            Ok(run) => run,
+            // The journal itself is damaged: nothing can be decided, only noted.
+            Err(LoadError::Stuck(cause)) => return self.note_damage(cause).await,
+            Err(error) => return error.into(),
+        };
+        let input = Input::Stuck { cause, undelivered };
+        match run.handle(input, clock::now()) {
+            Ok(commit) => self.staged = Some(commit),
+            Err(_) => return Stop::Back(HandBack::Idle),
+        }
+        match self.flush().await {
+            Ok(()) => Stop::Back(HandBack::Idle),
+            Err(stop) => stop,
+        }
+    }
+
+    async fn note_damage(&mut self, cause: StuckCause) -> Stop {
+        let mut record = self.record.clone();
+        record.state = RunState::Stuck { cause };
+        record.ready = false;
+        record.wake_at = None;
+        let (entries, logs) = (Vec::new(), Vec::new());
+        let expected_length = record.length;
+        self.staged = Some(Commit { expected_length, token: None, entries, logs, record });
+        match self.flush().await {
+            Ok(()) => Stop::Back(HandBack::Idle),
+            Err(stop) => stop,
+        }
+    }
+}
+
+fn limit(code: &str, message: String) -> StuckCause {
+    StuckCause {
+        code: code.into(),
+        message,
+        remedy: "Ask for less at once, for example in batches, or have the limit raised.".into(),
+        divergence: None,
+    }
+}
+
+impl From<LoadError> for Stop {
+    fn from(error: LoadError) -> Self {
+        match error {
+            LoadError::Stuck(cause) => Self::Stuck(cause, None),
+            LoadError::LeaseLost => Self::Lost,
+            LoadError::Passing(why) => {
+                tracing::warn!(why, "a run could not be loaded");
+                Self::Back(HandBack::Later(Duration::from_secs(1)))
+            }
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! Bringing a run that is not warm back to life: its module, its journal, a replay.
+
+use super::warm::Resting;
+use crate::link::{HostLink, LinkError};
+use crate::replay::{ReplayError, Replayer};
+use everstep_core::{Digest, Record, Run, StuckCause};
+use everstep_engine::{ActivationError, Engine, LoadError as EngineLoadError, Module};
+use std::convert::Infallible;
+use std::sync::Arc;
+
+/// Why a run could not be brought back.
+pub(super) enum LoadError {
+    /// The run stays as it is until somebody helps.
+    Stuck(StuckCause),
+    /// Something outside the run is in the way.
+    Passing(String),
+    /// Somebody else has it.
+    LeaseLost,
+}
+
+impl From<LinkError> for LoadError {
+    fn from(error: LinkError) -> Self {
+        match error {
+            LinkError::LeaseLost => Self::LeaseLost,
+            LinkError::Corrupt(what) => Self::Stuck(corrupt(what)),
+            other => Self::Passing(other.to_string()),
+        }
+    }
+}
+
+/// Brings modules to the engine, which keeps them. One is fetched at a time, so that a hundred runs
+/// of a module do not fetch it a hundred times.
+#[derive(Default)]
+pub(super) struct Modules {
+    fetching: tokio::sync::Mutex<()>,
+}
+
+impl Modules {
+    pub(super) async fn get(
+        &self,
+        digest: Digest,
+        link: &dyn HostLink,
+        engine: &Arc<Engine>,
+    ) -> Result<Arc<Module>, LoadError> {
+        if let Some(module) = engine.cached(&digest) {
+            return Ok(module);
+        }
+        let _alone = self.fetching.lock().await;
+        if let Some(module) = engine.cached(&digest) {
+            return Ok(module);
+        }
+        let bytes = link.module(digest).await?;
+        let engine = Arc::clone(engine);
+        let load = move || engine.load::<Infallible>(&digest, || Ok(bytes));
+        let loaded = tokio::task::spawn_blocking(load).await;
+        loaded
+            .map_err(|error| LoadError::Passing(error.to_string()))?
+            .map_err(|error| LoadError::Stuck(unloadable(&error)))
+    }
+}
+
+/// Reads a run's journal and rebuilds state machine and guest from it.
+pub(super) async fn load(
+    record: &Record,
+    module: &Arc<Module>,
+    link: &dyn HostLink,
+) -> Result<Resting, LoadError> {
+    let mut run: Option<Run> = None;
+    let mut replayer: Option<Replayer> = None;
+    let mut length = 0;
+    loop {
+        let page = link.journal(record.id(), length).await?;
+        if page.is_empty() {
+            break;
+        }
+        length += page.len() as u64;
+        for entry in &page {
+            let known = match &mut run {
+                Some(known) => {
+                    known.absorb(entry).map_err(|refusal| corrupt(refusal.to_string()))?;
+                    known
+                }
+                none => {
+                    let begun = Run::begin(Some(entry)).map_err(|e| corrupt(e.to_string()))?;
+                    none.insert(begun)
+                }
+            };
+            if replayer.is_none()
+                && let Some(attempt) = record.attempt_under_way()
+            {
+                let (module, input) = (Arc::clone(module), known.input().clone());
+                replayer = Some(Replayer::new(module, record, input, attempt));
+            }
+            if let Some(replayer) = &mut replayer {
+                replayer.push(entry)?;
+            }
+        }
+        tokio::task::yield_now().await;
+    }
+    let mut run = run.ok_or_else(|| corrupt("the journal is empty".into()))?;
+    run.adopt(record).map_err(|refusal| corrupt(refusal.to_string()))?;
+    let instance = match replayer {
+        Some(replayer) => replayer.finish()?.0,
+        None => None,
+    };
+    Ok(Resting { run, instance })
+}
+
+/// Rebuilds the state machine alone, for when the guest is not to be touched.
+pub(super) async fn fold(record: &Record, link: &dyn HostLink) -> Result<Run, LoadError> {
+    let mut entries = Vec::new();
+    loop {
+        let page = link.journal(record.id(), entries.len() as u64).await?;
+        if page.is_empty() {
+            break;
+        }
+        entries.extend(page);
+    }
+    let mut run = Run::fold(entries).map_err(|refusal| corrupt(refusal.to_string()))?;
+    run.adopt(record).map_err(|refusal| corrupt(refusal.to_string()))?;
+    Ok(run)
+}
+
+impl From<StuckCause> for LoadError {
+    fn from(cause: StuckCause) -> Self {
+        Self::Stuck(cause)
+    }
+}
+
+impl From<ReplayError> for LoadError {
+    fn from(error: ReplayError) -> Self {
+        match error {
+            ReplayError::Divergence(divergence) => Self::Stuck(StuckCause {
+                code: "divergence".into(),
+                message: divergence.to_string(),
+                remedy: "The code does not ask for what the journal has. Upload a module that \
+                         behaves as the recorded one did up to this point, then retry the run."
+                    .into(),
+                divergence: Some(divergence),
+            }),
+            ReplayError::Guest { error: ActivationError::Stuck(cause), .. } => Self::Stuck(cause),
+            ReplayError::Guest { error, .. } => Self::Passing(error.to_string()),
+            ReplayError::Corrupt(refusal) => Self::Stuck(corrupt(refusal.to_string())),
+        }
+    }
+}
+
+fn corrupt(message: String) -> StuckCause {
+    StuckCause {
+        code: "journal.corrupt".into(),
+        message,
+        remedy: "The stored data of this run is damaged; nothing was guessed. Restore the store \
+                 from a backup, then retry the run, or cancel it."
+            .into(),
+        divergence: None,
+    }
+}
+
+fn unloadable(error: &EngineLoadError<Infallible>) -> StuckCause {
+    let remedy = match error {
+        EngineLoadError::Module(error) => error.fix(),
+        _ => "Restore the store from a backup, or upload the same bytes again; then retry the run.",
+    };
+    StuckCause {
+        code: "module.load".into(),
+        message: format!("the module does not load: {error}"),
+        remedy: remedy.into(),
+        divergence: None,
+    }
+}

@@ -1,0 +1,146 @@
+//! The host: leases runs from a server, activates their guests, executes their tasks.
+//!
+//! It knows the server only through [`HostLink`]. Each leased run is driven by one task of its own
+//! (`drive`), so runs wait for nothing but their own work; a semaphore bounds how many are driven
+//! at once. Instances of runs that went idle stay warm in a bounded cache.
+
+mod drive;
+mod load;
+mod tasks;
+mod warm;
+
+use crate::link::{HostId, HostLink, Work};
+use drive::{Driver, Parts};
+use everstep_core::{RunId, Token};
+use everstep_engine::Engine;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Notify, Semaphore, watch};
+use warm::Warm;
+
+/// The bounds within which a host works.
+#[derive(Debug, Clone)]
+pub struct HostOptions {
+    /// Runs that are driven at once. A run that only sleeps does not count.
+    pub concurrency: usize,
+    /// Task attempts that are executed at once.
+    pub task_concurrency: usize,
+    /// Instances of idle runs that are kept, at most.
+    pub warm_instances: usize,
+    /// Memory of idle instances that is kept, at most, in bytes.
+    pub warm_bytes: u64,
+    /// How long task attempts that are under way may take to end when the host shuts down.
+    pub drain: Duration,
+}
+
+impl Default for HostOptions {
+    fn default() -> Self {
+        Self {
+            concurrency: 512,
+            task_concurrency: 256,
+            warm_instances: 256,
+            warm_bytes: 512 << 20,
+            drain: Duration::from_secs(5),
+        }
+    }
+}
+
+/// The runs that are driven now.
+#[derive(Default)]
+struct Active {
+    runs: Mutex<HashMap<RunId, (Token, Arc<Notify>)>>,
+}
+
+impl Active {
+    fn runs(&self) -> MutexGuard<'_, HashMap<RunId, (Token, Arc<Notify>)>> {
+        self.runs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn leases(&self) -> Vec<(RunId, Token)> {
+        self.runs().iter().map(|(run, (token, _))| (*run, *token)).collect()
+    }
+}
+
+/// Serves until the link says that there is no more work, then ends what is under way.
+pub async fn serve(
+    link: Arc<dyn HostLink>,
+    engine: Arc<Engine>,
+    options: HostOptions,
+    mut draining: watch::Receiver<bool>,
+) {
+    let host = HostId(u64::from(std::process::id()));
+    let parts = Arc::new(Parts {
+        warm: Warm::new(options.warm_instances, options.warm_bytes),
+        tasks: Arc::new(Semaphore::new(options.task_concurrency)),
+        modules: load::Modules::default(),
+        drain: options.drain,
+        draining: draining.clone(),
+        link: Arc::clone(&link),
+        engine,
+    });
+    let active = Arc::new(Active::default());
+    let slots = Arc::new(Semaphore::new(options.concurrency));
+    let renewing = tokio::spawn(renew(Arc::clone(&link), Arc::clone(&active)));
+    loop {
+        let slot = tokio::select! {
+            slot = Arc::clone(&slots).acquire_owned() => slot,
+            _ = draining.wait_for(|draining| *draining) => break,
+        };
+        let Ok(slot) = slot else { break };
+        let Some((run, token, record)) = next_run(&*link, host, &active).await else { break };
+        let moved = Arc::new(Notify::new());
+        active.runs().insert(run, (token, Arc::clone(&moved)));
+        let (parts, active) = (Arc::clone(&parts), Arc::clone(&active));
+        tokio::spawn(async move {
+            let back = Driver::new(&parts, record, token, moved).drive().await;
+            active.runs().remove(&run);
+            if let Some(how) = back {
+                parts.link.hand_back(run, token, how).await;
+            }
+            drop(slot);
+        });
+    }
+    // Every driver holds a slot until it has handed its run back.
+    let all = u32::try_from(options.concurrency).unwrap_or(u32::MAX);
+    let limit = options.drain + Duration::from_secs(5);
+    if tokio::time::timeout(limit, slots.acquire_many(all)).await.is_err() {
+        tracing::warn!("some runs did not come to rest in time; they go on after the next start");
+    }
+    renewing.abort();
+}
+
+/// The next run to drive. What concerns runs that are driven already is passed on to them.
+async fn next_run(
+    link: &dyn HostLink,
+    host: HostId,
+    active: &Active,
+) -> Option<(RunId, Token, everstep_core::Record)> {
+    loop {
+        match link.next_work(host).await? {
+            Work::Run { run, token, record } => return Some((run, token, record)),
+            Work::Moved { run } => {
+                if let Some((_, moved)) = active.runs().get(&run) {
+                    moved.notify_one();
+                }
+            }
+        }
+    }
+}
+
+async fn renew(link: Arc<dyn HostLink>, active: Arc<Active>) {
+    let mut ticks = tokio::time::interval(link.lease_time() / 3);
+    loop {
+        ticks.tick().await;
+        let leases = active.leases();
+        if leases.is_empty() {
+            continue;
+        }
+        match link.renew(&leases).await {
+            // A lost lease shows at the next commit, which the token keeps from happening.
+            Ok(lost) if lost.is_empty() => {}
+            Ok(lost) => tracing::warn!(runs = lost.len(), "leases were lost"),
+            Err(error) => tracing::warn!(%error, "leases could not be renewed"),
+        }
+    }
+}

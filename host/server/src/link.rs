@@ -1,0 +1,174 @@
+//! Where server and host meet. In one process the link is a direct call ([`LocalLink`]); across
+//! machines it will be a network protocol with the same meaning. Nothing in the host knows which.
+
+use crate::committer::Committer;
+use crate::dispatch::Dispatch;
+use crate::timers::Timers;
+use async_trait::async_trait;
+use everstep_core::{Commit, Digest, Entry, Record, RunId, Token};
+use everstep_store::{Store, StoreError};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Names a host for as long as it is connected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct HostId(pub u64);
+
+/// What a server has for a host.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Work<R = Record> {
+    /// A run to advance, leased under this token.
+    Run {
+        /// The run.
+        run: RunId,
+        /// The fencing token of the lease.
+        token: Token,
+        /// The run's record.
+        record: R,
+    },
+    /// Something happened to a run that the host has: read the end of its journal.
+    Moved {
+        /// The run.
+        run: RunId,
+    },
+}
+
+/// Why a host gives a run back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HandBack {
+    /// Nothing is to be done before the record's `wake_at`.
+    Idle,
+    /// There is more to do, for whoever takes it.
+    Now,
+    /// Something outside the run is in the way; try again after this time.
+    Later(Duration),
+}
+
+/// Why a link did not do what it was asked. Never the fault of the run.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LinkError {
+    /// The journal moved on: read its end and decide anew.
+    #[error("the journal moved on")]
+    Conflict,
+    /// Somebody else has the run now.
+    #[error("the lease is lost")]
+    LeaseLost,
+    /// What is stored is damaged.
+    #[error("{0}")]
+    Corrupt(String),
+    /// The server or its store does not answer.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+/// What a host needs from a server.
+#[async_trait]
+pub trait HostLink: Send + Sync + 'static {
+    /// Waits for work. None when there will be no more.
+    async fn next_work(&self, host: HostId) -> Option<Work>;
+
+    /// The bytes of a module.
+    async fn module(&self, digest: Digest) -> Result<Vec<u8>, LinkError>;
+
+    /// Journal entries from this position on; empty at the end.
+    async fn journal(&self, run: RunId, from: u64) -> Result<Vec<Entry>, LinkError>;
+
+    /// Makes a commit durable. Its token says under which lease it was decided.
+    async fn commit(&self, commit: Commit) -> Result<(), LinkError>;
+
+    /// Prolongs leases; returns those that are lost.
+    async fn renew(&self, leases: &[(RunId, Token)]) -> Result<Vec<RunId>, LinkError>;
+
+    /// Ends a lease.
+    async fn hand_back(&self, run: RunId, token: Token, how: HandBack);
+
+    /// How long a lease lasts unless renewed.
+    fn lease_time(&self) -> Duration;
+}
+
+/// How many entries one read of a journal asks for.
+const JOURNAL_PAGE: usize = 1_000;
+
+/// The link within one process.
+pub struct LocalLink {
+    /// The truth.
+    pub store: Arc<dyn Store>,
+    /// The door to it.
+    pub committer: Arc<Committer>,
+    /// The leases.
+    pub dispatch: Arc<Dispatch>,
+    /// Takes runs that are to be tried later.
+    pub timers: Arc<Timers>,
+}
+
+#[async_trait]
+impl HostLink for LocalLink {
+    async fn next_work(&self, host: HostId) -> Option<Work> {
+        loop {
+            let (run, token, record) = match self.dispatch.next(host).await? {
+                Work::Moved { run } => return Some(Work::Moved { run }),
+                Work::Run { run, token, record } => (run, token, record),
+            };
+            let record = match record {
+                Some(record) => Ok(Some(record)),
+                None => self.store.record(run).await,
+            };
+            match record {
+                Ok(Some(record)) if !record.is_terminal() => {
+                    return Some(Work::Run { run, token, record });
+                }
+                Ok(_) => self.hand_back(run, token, HandBack::Idle).await,
+                Err(error) => {
+                    tracing::error!(%run, %error, "the record of a run cannot be read");
+                    self.hand_back(run, token, HandBack::Later(Duration::from_secs(10))).await;
+                }
+            }
+        }
+    }
+
+    async fn module(&self, digest: Digest) -> Result<Vec<u8>, LinkError> {
+        let bytes = self.store.module_bytes(digest).await?;
+        bytes.ok_or_else(|| LinkError::Corrupt(format!("module {digest} is not in the store")))
+    }
+
+    async fn journal(&self, run: RunId, from: u64) -> Result<Vec<Entry>, LinkError> {
+        Ok(self.store.journal(run, from, JOURNAL_PAGE).await?)
+    }
+
+    async fn commit(&self, commit: Commit) -> Result<(), LinkError> {
+        let held = commit.token.is_some_and(|token| self.dispatch.holds(commit.run_id(), token));
+        if !held {
+            return Err(LinkError::LeaseLost);
+        }
+        Ok(self.committer.commit(commit).await?)
+    }
+
+    async fn renew(&self, leases: &[(RunId, Token)]) -> Result<Vec<RunId>, LinkError> {
+        Ok(self.dispatch.renew(leases))
+    }
+
+    async fn hand_back(&self, run: RunId, token: Token, how: HandBack) {
+        let queued = self.dispatch.hand_back(run, token, &how);
+        if let HandBack::Later(pause) = how
+            && !queued
+        {
+            let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+            self.timers.wake_later(run, crate::clock::now().plus(pause_ms));
+        }
+    }
+
+    fn lease_time(&self) -> Duration {
+        self.dispatch.lease_time()
+    }
+}
+
+impl From<StoreError> for LinkError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Conflict { .. } | StoreError::AlreadyExists => Self::Conflict,
+            StoreError::LeaseLost => Self::LeaseLost,
+            StoreError::Corrupt { what } => Self::Corrupt(what),
+            other => Self::Unavailable(other.to_string()),
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! Replaying journals: feeding a guest what it was told before and checking that it asks for the
+//! same again. The host rebuilds runs with it, `everstep runs replay` verifies with it.
+
+use everstep_core::{Activation, Divergence, Entry, Payload, Record, Refusal, Step, Steps};
+use everstep_engine::{ActivationError, Module, RunContext, WorkflowInstance};
+use std::sync::Arc;
+
+/// What a guest may know of its run.
+#[must_use]
+pub fn context(record: &Record, attempt: u32) -> RunContext {
+    let origin = &record.origin;
+    RunContext {
+        run_id: origin.id,
+        workflow: origin.workflow.clone(),
+        version: origin.version.clone(),
+        // Options are maps with text as keys, which always have a JSON form.
+        options: Payload::from_value(&origin.options).unwrap_or_else(|_| Payload::null()),
+        attempt,
+        limits: origin.limits,
+    }
+}
+
+/// Why a replay ended early. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    /// The code asks for something else than the journal has.
+    #[error("the replay diverges {0}")]
+    Divergence(Box<Divergence>),
+    /// The guest could not be activated.
+    #[error("the guest failed in the replay of journal position {seq}: {error}")]
+    Guest {
+        /// The position of the delivery.
+        seq: u64,
+        /// What happened.
+        error: ActivationError,
+    },
+    /// The journal cannot have come about.
+    #[error(transparent)]
+    Corrupt(#[from] Refusal),
+}
+
+/// Replays one attempt of a run, entry by entry.
+pub struct Replayer {
+    module: Arc<Module>,
+    context: RunContext,
+    input: Payload,
+    attempt: u32,
+    steps: Steps,
+    instance: Option<WorkflowInstance>,
+    activations: u64,
+}
+
+impl Replayer {
+    /// A replay of this attempt of the run; steps of other attempts are passed over.
+    #[must_use]
+    pub fn new(module: Arc<Module>, record: &Record, input: Payload, attempt: u32) -> Self {
+        let context = context(record, attempt);
+        Self {
+            module,
+            context,
+            input,
+            attempt,
+            steps: Steps::default(),
+            instance: None,
+            activations: 0,
+        }
+    }
+
+    /// Takes the next entry of the journal.
+    ///
+    /// # Errors
+    /// At the first difference.
+    pub fn push(&mut self, entry: &Entry) -> Result<(), ReplayError> {
+        match self.steps.push(entry)? {
+            Some(step) => self.step(&step),
+            None => Ok(()),
+        }
+    }
+
+    /// Replays the last step and hands over the instance, none when the attempt had not begun.
+    ///
+    /// # Errors
+    /// At a difference in the last step.
+    pub fn finish(mut self) -> Result<(Option<WorkflowInstance>, u64), ReplayError> {
+        if let Some(step) = std::mem::take(&mut self.steps).finish() {
+            self.step(&step)?;
+        }
+        Ok((self.instance, self.activations))
+    }
+
+    fn step(&mut self, step: &Step) -> Result<(), ReplayError> {
+        if step.attempt != self.attempt {
+            return Ok(());
+        }
+        let activation =
+            self.activate(step).map_err(|error| ReplayError::Guest { seq: step.seq, error })?;
+        self.activations += 1;
+        step.check(&activation).map_err(ReplayError::Divergence)
+    }
+
+    fn activate(&mut self, step: &Step) -> Result<Activation, ActivationError> {
+        let instance = match &mut self.instance {
+            Some(instance) => instance,
+            none => none.insert(self.module.instantiate(self.context.clone())?),
+        };
+        instance.activate(&step.delivery, &self.input)
+    }
+}
+
+/// What a replay from outside found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verified {
+    /// Entries that were read.
+    pub entries: u64,
+    /// Activations that were repeated and compared.
+    pub activations: u64,
+    /// The attempt that was replayed; 0 when none had begun.
+    pub attempt: u32,
+}
+
+/// Replays the last attempt in a journal, up to `until` entries, without any effect.
+///
+/// # Errors
+/// At the first difference, or when the journal is damaged.
+pub fn verify(
+    module: &Arc<Module>,
+    journal: &[Entry],
+    until: Option<u64>,
+) -> Result<Verified, ReplayError> {
+    let until = until.and_then(|until| usize::try_from(until).ok()).unwrap_or(usize::MAX);
+    let journal = &journal[..journal.len().min(until)];
+    let run = everstep_core::Run::fold(journal.iter().cloned())?;
+    let (record, entries) = (run.record(), journal.len() as u64);
+    let mut replayer =
+        Replayer::new(Arc::clone(module), record, run.input().clone(), record.attempt);
+    for entry in journal {
+        replayer.push(entry)?;
+    }
+    let (_, activations) = replayer.finish()?;
+    Ok(Verified { entries, activations, attempt: record.attempt })
+}

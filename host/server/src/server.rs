@@ -1,0 +1,266 @@
+//! Putting a server together, and taking it down without losing anything.
+//!
+//! Two runtimes share the work: the caller's serves HTTP and timers, the host's own activates
+//! guests, so that a guest which computes for long keeps no client waiting.
+
+use crate::api;
+use crate::committer::Committer;
+use crate::dispatch::Dispatch;
+use crate::host::{self, HostOptions};
+use crate::hub::Hub;
+use crate::link::LocalLink;
+use crate::service::{Service, ServiceOptions, ServiceParts};
+use crate::timers::Timers;
+use everstep_engine::{Engine, EngineError, EngineOptions};
+use everstep_store::{Embedded, EmbeddedOptions, Store, StoreError};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// How a server is set up.
+#[derive(Debug, Clone)]
+pub struct ServerOptions {
+    /// Where to listen for HTTP; port 0 takes any free one.
+    pub listen: SocketAddr,
+    /// The data directory.
+    pub data: PathBuf,
+    /// The host in this process; none to leave the work to others.
+    pub host: Option<HostOptions>,
+    /// The bounds of requests and runs.
+    pub service: ServiceOptions,
+    /// How long a lease lasts unless it is renewed.
+    pub lease: Duration,
+    /// Threads of the host; none for one per processor.
+    pub host_threads: Option<usize>,
+}
+
+impl ServerOptions {
+    /// The defaults, with everything in this directory.
+    #[must_use]
+    pub fn new(listen: SocketAddr, data: PathBuf) -> Self {
+        Self {
+            listen,
+            data,
+            host: Some(HostOptions::default()),
+            service: ServiceOptions::default(),
+            lease: Duration::from_secs(15),
+            host_threads: None,
+        }
+    }
+}
+
+/// Why a server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// The data cannot be opened.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The sandbox cannot be set up.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {error}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// Threads cannot be started.
+    #[error("cannot start the host's threads: {0}")]
+    Threads(std::io::Error),
+}
+
+impl ServerError {
+    /// A stable dotted word for programs.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Store(error) => error.code(),
+            Self::Engine(_) => "engine.setup",
+            Self::Listen { .. } => "server.listen",
+            Self::Threads(_) => "server.threads",
+        }
+    }
+}
+
+/// How often expired leases are looked for, and an overflown queue is refilled.
+const SWEEP: Duration = Duration::from_millis(500);
+/// How long clients may take to finish their requests when the server goes down.
+const GOODBYE: Duration = Duration::from_secs(3);
+/// Instances beside those of runs: for modules that are asked what they contain.
+const SPARE_INSTANCES: usize = 8;
+/// A server start makes tokens of leases this much larger than those of the one before.
+const TOKENS_PER_EPOCH: u32 = 40;
+
+/// A running server.
+pub struct Server {
+    address: SocketAddr,
+    store: Arc<dyn Store>,
+    service: Arc<Service>,
+    dispatch: Arc<Dispatch>,
+    hub: Arc<Hub>,
+    draining: watch::Sender<bool>,
+    http: JoinHandle<()>,
+    background: Vec<JoinHandle<()>>,
+    host: Option<(Runtime, JoinHandle<()>)>,
+}
+
+impl Server {
+    /// Opens the store, goes on with every open run, and listens.
+    ///
+    /// # Errors
+    /// When the data directory is in use or unreadable, or the address is taken.
+    pub async fn start(options: ServerOptions) -> Result<Self, ServerError> {
+        let listen = options.listen;
+        let listener = TcpListener::bind(listen)
+            .await
+            .map_err(|error| ServerError::Listen { address: listen, error })?;
+        let address = listener
+            .local_addr()
+            .map_err(|error| ServerError::Listen { address: listen, error })?;
+        let store: Arc<dyn Store> =
+            Arc::new(Embedded::open(EmbeddedOptions { path: options.data.clone() })?);
+        let engine = Arc::new(Engine::new(engine_options(&options))?);
+        let dispatch = Arc::new(Dispatch::new(options.lease, store.epoch() << TOKENS_PER_EPOCH));
+        dispatch.refill(&store).await?;
+        let (hub, timers) = (Hub::new(), Arc::new(Timers::default()));
+        let committer = Arc::new(Committer::new(
+            Arc::clone(&store),
+            Arc::clone(&hub),
+            Arc::clone(&dispatch),
+            Arc::clone(&timers),
+        ));
+        let parts = ServiceParts {
+            store: Arc::clone(&store),
+            engine: Arc::clone(&engine),
+            committer: Arc::clone(&committer),
+            hub: Arc::clone(&hub),
+            dispatch: Arc::clone(&dispatch),
+        };
+        let service = Arc::new(Service::new(parts, options.service.clone()));
+        let (draining, drained) = watch::channel(false);
+        let host = match options.host {
+            Some(bounds) => {
+                let link = Arc::new(LocalLink {
+                    store: Arc::clone(&store),
+                    committer,
+                    dispatch: Arc::clone(&dispatch),
+                    timers: Arc::clone(&timers),
+                });
+                let threads = host_runtime(options.host_threads).map_err(ServerError::Threads)?;
+                let serving = threads.spawn(host::serve(link, engine, bounds, drained.clone()));
+                Some((threads, serving))
+            }
+            None => None,
+        };
+        let background = vec![
+            tokio::spawn(serve_timers(
+                Arc::clone(&timers),
+                Arc::clone(&store),
+                Arc::clone(&dispatch),
+            )),
+            tokio::spawn(sweep(Arc::clone(&store), Arc::clone(&dispatch))),
+        ];
+        let http = tokio::spawn(serve_http(listener, Arc::clone(&service), drained));
+        Ok(Self { address, store, service, dispatch, hub, draining, http, background, host })
+    }
+
+    /// Where the server listens.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What users can ask for, for callers in the same process.
+    #[must_use]
+    pub fn service(&self) -> &Arc<Service> {
+        &self.service
+    }
+
+    /// Tells when something was committed, for callers in the same process.
+    #[must_use]
+    pub fn hub(&self) -> &Arc<Hub> {
+        &self.hub
+    }
+
+    /// The store, for callers in the same process that measure it.
+    #[must_use]
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// Stops: no new work is begun, what is under way ends or is handed back, waiting clients get
+    /// an answer, the store is closed.
+    pub async fn shutdown(self) {
+        self.draining.send_replace(true);
+        self.dispatch.drain();
+        let abort = self.http.abort_handle();
+        if tokio::time::timeout(GOODBYE, self.http).await.is_err() {
+            abort.abort();
+        }
+        for task in self.background {
+            task.abort();
+        }
+        if let Some((threads, serving)) = self.host {
+            if let Err(error) = serving.await {
+                tracing::error!(%error, "the host broke off");
+            }
+            threads.shutdown_background();
+        }
+        self.store.close().await;
+    }
+}
+
+fn engine_options(options: &ServerOptions) -> EngineOptions {
+    let host = options.host.clone().unwrap_or_default();
+    let count = |instances: usize| u32::try_from(instances).unwrap_or(u32::MAX);
+    EngineOptions {
+        cache_dir: Some(options.data.join("modules")),
+        limits: options.service.limits,
+        module_bytes_max: usize::try_from(options.service.module_bytes_max).unwrap_or(usize::MAX),
+        max_instances: count(host.concurrency + host.warm_instances + SPARE_INSTANCES),
+        max_tasks: count(host.task_concurrency),
+        ..EngineOptions::default()
+    }
+}
+
+fn host_runtime(threads: Option<usize>) -> std::io::Result<Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if let Some(threads) = threads {
+        builder.worker_threads(threads.max(1));
+    }
+    builder.thread_name("everstep-host").enable_all().build()
+}
+
+async fn serve_timers(timers: Arc<Timers>, store: Arc<dyn Store>, dispatch: Arc<Dispatch>) {
+    timers.serve(store, dispatch).await;
+}
+
+async fn sweep(store: Arc<dyn Store>, dispatch: Arc<Dispatch>) {
+    let mut ticks = tokio::time::interval(SWEEP);
+    loop {
+        ticks.tick().await;
+        dispatch.expire_leases();
+        if let Err(error) = dispatch.refill(&store).await {
+            tracing::error!(%error, "the queue cannot be refilled");
+        }
+    }
+}
+
+async fn serve_http(listener: TcpListener, service: Arc<Service>, drained: watch::Receiver<bool>) {
+    let router = api::router(service, drained.clone());
+    let mut until = drained;
+    let stop = async move {
+        // An error means that the server is gone, which ends the wait just as well.
+        let _ = until.wait_for(|draining| *draining).await;
+    };
+    if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stop).await {
+        tracing::error!(%error, "HTTP is no longer served");
+    }
+}

@@ -1,0 +1,152 @@
+//! Waking runs in time. The store knows every run's `wake_at`; this service keeps the near ones in
+//! memory, sleeps until the first is due and tells the dispatcher.
+//!
+//! Invariant: a run whose durable `wake_at` lies within the horizon is in memory. So a timer is
+//! never missed, and because the clock is compared before telling, never early.
+
+use crate::clock;
+use crate::dispatch::Dispatch;
+use everstep_core::{Record, RunId, Timestamp};
+use everstep_store::{Due, Store, StoreError};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// How far ahead timers are held in memory, in milliseconds.
+const HORIZON_MS: u64 = 60_000;
+/// Timers that one look into the store brings.
+const PAGE: usize = 10_000;
+/// The most timers in memory that were read ahead. The horizon moves nearer when there are more.
+const READ_AHEAD_MAX: usize = 500_000;
+/// When a full queue did not take a run, it is offered again after this many milliseconds.
+const OFFER_AGAIN_MS: u64 = 500;
+/// The longest sleep: the clock may be set while it lasts.
+const LONGEST_NAP: Duration = Duration::from_millis(1_000);
+
+#[derive(Debug, Default)]
+struct State {
+    due: BTreeSet<(Timestamp, RunId)>,
+    by_run: HashMap<RunId, Timestamp>,
+    horizon: Timestamp,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Timers {
+    state: Mutex<State>,
+    earlier: Notify,
+}
+
+impl Timers {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes note of a durable commit.
+    pub fn changed(&self, record: &Record) {
+        let mut state = self.state();
+        match record.wake_at {
+            Some(at) if at <= state.horizon => self.set(&mut state, record.id(), at),
+            _ => state.remove(record.id()),
+        }
+    }
+
+    /// Wakes a run at a time that the store does not know of: after an error of the infrastructure.
+    pub fn wake_later(&self, run: RunId, at: Timestamp) {
+        let mut state = self.state();
+        if state.by_run.get(&run).is_none_or(|known| at < *known) {
+            self.set(&mut state, run, at);
+        }
+    }
+
+    fn set(&self, state: &mut State, run: RunId, at: Timestamp) {
+        let first = state.due.first().copied();
+        state.remove(run);
+        state.due.insert((at, run));
+        state.by_run.insert(run, at);
+        if first.is_none_or(|(first, _)| at < first) {
+            self.earlier.notify_one();
+        }
+    }
+
+    /// Serves until the future is dropped.
+    pub async fn serve(&self, store: Arc<dyn Store>, dispatch: Arc<Dispatch>) {
+        loop {
+            if let Err(error) = self.read_ahead(&store, clock::now()).await {
+                tracing::error!(%error, "timers cannot be read");
+                tokio::time::sleep(LONGEST_NAP).await;
+                continue;
+            }
+            let now = clock::now();
+            let nap = self.fire(&dispatch, now);
+            tokio::select! {
+                () = tokio::time::sleep(nap.min(LONGEST_NAP)) => {}
+                () = self.earlier.notified() => {}
+            }
+        }
+    }
+
+    /// Tells the dispatcher of everything due and returns the time until the next.
+    fn fire(&self, dispatch: &Dispatch, now: Timestamp) -> Duration {
+        loop {
+            let mut state = self.state();
+            let Some(&(at, run)) = state.due.first() else { return LONGEST_NAP };
+            if at > now {
+                return Duration::from_millis(at.since(now));
+            }
+            state.remove(run);
+            drop(state);
+            if !dispatch.wake(run) {
+                self.wake_later(run, now.plus(OFFER_AGAIN_MS));
+            }
+        }
+    }
+
+    /// Moves the horizon on when half of it has passed.
+    async fn read_ahead(&self, store: &Arc<dyn Store>, now: Timestamp) -> Result<(), StoreError> {
+        let start = {
+            let state = self.state();
+            if state.horizon >= now.plus(HORIZON_MS / 2) || state.due.len() > READ_AHEAD_MAX {
+                return Ok(());
+            }
+            state.horizon
+        };
+        let until = now.plus(HORIZON_MS);
+        // From here on commits up to the new horizon are noted by `changed`; older ones are read.
+        self.state().horizon = until;
+        // What lies before the old horizon is in memory or was told already.
+        let mut after = (start > Timestamp::default())
+            .then_some(Due { at: start, run: RunId::from_bytes([0xff; 16]) });
+        loop {
+            let page = match store.due(until, after, PAGE).await {
+                Ok(page) => page,
+                Err(error) => {
+                    self.state().horizon = start;
+                    return Err(error);
+                }
+            };
+            let Some(last) = page.last().copied() else { return Ok(()) };
+            let mut state = self.state();
+            for due in page {
+                // A commit that was noted meanwhile is newer than this page.
+                if !state.by_run.contains_key(&due.run) {
+                    self.set(&mut state, due.run, due.at);
+                }
+            }
+            if state.due.len() > READ_AHEAD_MAX {
+                state.horizon = last.at;
+                return Ok(());
+            }
+            after = Some(last);
+        }
+    }
+}
+
+impl State {
+    fn remove(&mut self, run: RunId) {
+        if let Some(at) = self.by_run.remove(&run) {
+            self.due.remove(&(at, run));
+        }
+    }
+}
