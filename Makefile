@@ -25,10 +25,10 @@ test: guests
 	else cargo test --workspace; fi
 
 build:
-	cargo build -p everstep
+	cargo build -p everstep -p everstep-tests
 
 guests: toolchain
-	cd examples && "$(EVERSTEP_GUEST_CARGO)" build --target wasm32-wasip2
+	cd examples && "$(EVERSTEP_GUEST_CARGO)" build --release --target wasm32-wasip2
 
 toolchain:
 	scripts/setup-guest-toolchain.sh

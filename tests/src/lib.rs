@@ -1,1 +1,14 @@
-//! Whole-system tests of Everstep.
+//! What the whole-system tests share: the program under test as a real process, guests compiled by
+//! the real guest compiler, and a ledger outside the system that remembers every effect.
+//!
+//! Everything here panics with a sentence when the machine is not set up; a test that cannot run
+//! must fail, not pass.
+#![allow(clippy::unwrap_used)]
+
+mod guests;
+mod ledger;
+mod process;
+
+pub use guests::{guest, guest_cargo};
+pub use ledger::{Ledger, Line};
+pub use process::{ServerProcess, everstep};
