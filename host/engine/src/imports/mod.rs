@@ -62,8 +62,6 @@ pub(crate) fn task_linker(
             }
         }
     }
-    // Parts of WASI that this host does not know (yet) are there, and trap when they are called.
-    linker.define_unknown_imports_as_traps(component)?;
     Ok(linker)
 }
 

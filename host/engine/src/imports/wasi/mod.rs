@@ -16,7 +16,6 @@ use super::short_name;
 use crate::fault::Fault;
 use crate::random::Stream;
 use crate::state::WorkflowState;
-use std::collections::BTreeMap;
 use wasmtime::Engine;
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, Linker, LinkerInstance, ResourceType};
@@ -67,7 +66,7 @@ pub(crate) fn define(
                         refuse(&mut instance, short, part)?;
                     }
                 }
-                ComponentItem::Resource(_) => resources.define(&mut instance, part)?,
+                ComponentItem::Resource(ty) => resources.define(&mut instance, part, ty)?,
                 _ => {}
             }
         }
@@ -97,17 +96,24 @@ fn refuse(instance: &mut Instance<'_>, interface: &str, function: &str) -> wasmt
     instance.func_new(function, move |_, _, _, _| Err(fault.clone().into()))
 }
 
-/// The resource types of a linker. WASI's resource names are unique across its interfaces, and an
-/// interface that uses another one's resource must be given the same type.
+/// The resources of a component that have been defined. An interface that uses a resource of
+/// another one lists it again, perhaps under another name; only the first one is to be defined.
 #[derive(Default)]
-struct Resources(BTreeMap<String, ResourceType>);
+struct Resources(Vec<ResourceType>);
 
 impl Resources {
-    fn define(&mut self, instance: &mut Instance<'_>, name: &str) -> wasmtime::Result<()> {
+    fn define(
+        &mut self,
+        instance: &mut Instance<'_>,
+        name: &str,
+        imported: ResourceType,
+    ) -> wasmtime::Result<()> {
+        if self.0.contains(&imported) {
+            return Ok(());
+        }
         let number = u32::try_from(self.0.len()).unwrap_or(u32::MAX);
-        let resource = *self.0.entry(name.to_owned()).or_insert_with(|| {
-            io::resource(name).unwrap_or_else(|| ResourceType::host_dynamic(number))
-        });
+        self.0.push(imported);
+        let resource = io::resource(name).unwrap_or_else(|| ResourceType::host_dynamic(number));
         let is_pollable = name == "pollable";
         instance.resource(name, resource, move |mut store, rep| {
             if is_pollable {
