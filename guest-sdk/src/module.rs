@@ -65,9 +65,10 @@ impl TaskEntry {
 }
 
 /// Nobody outside of this crate has one, so nobody calls the function that stands for a task or a
-/// workflow instead of starting it.
+/// workflow; its name is what the compiler says to those who try. Use `.start(&run, input)` in a
+/// workflow, and `.call(input)` in a unit test.
 #[derive(Debug)]
-pub struct Seal(());
+pub struct StartInsteadOfCalling(());
 
 /// The output type of what a task or workflow function returns. Only the macros use it.
 #[diagnostic::on_unimplemented(

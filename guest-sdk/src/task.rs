@@ -2,7 +2,7 @@
 //! its execution.
 
 use crate::handle::TaskHandle;
-use crate::module::Seal;
+use crate::module::StartInsteadOfCalling;
 use crate::payload::encode;
 use crate::retry::TaskOptions;
 use crate::{Logger, Payload, RetryPolicy, Run, TaskResult, host};
@@ -67,7 +67,7 @@ pub trait Task: Copy {
 /// `#[task]` leaves a function that nobody but this crate can call; its result is the definition.
 impl<F, D> Task for F
 where
-    F: Fn(Seal) -> D + Copy,
+    F: Fn(StartInsteadOfCalling) -> D + Copy,
     D: TaskDefinition,
 {
     type Definition = D;

@@ -1,6 +1,6 @@
 //! Workflows: what `#[workflow]` makes of a function.
 
-use crate::module::Seal;
+use crate::module::StartInsteadOfCalling;
 use crate::{Payload, RetryPolicy, Run, WorkflowResult};
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ pub trait Workflow: Copy {
 /// definition.
 impl<F, D> Workflow for F
 where
-    F: Fn(Seal) -> D + Copy,
+    F: Fn(StartInsteadOfCalling) -> D + Copy,
     D: WorkflowDefinition,
 {
     type Definition = D;

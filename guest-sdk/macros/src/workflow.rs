@@ -3,7 +3,8 @@
 use crate::arguments::{Arguments, optional, with_units};
 use crate::function::{Function, is_called, refuse_reference};
 use proc_macro2::TokenStream;
-use quote::{format_ident, quote};
+use quote::{format_ident, quote, quote_spanned};
+use syn::spanned::Spanned;
 use syn::{Error, Result, Type};
 
 const KNOWN: &[&str] = &["name", "version", "retry", "timeout"];
@@ -36,13 +37,14 @@ pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> Result<TokenS
     function.item.sig.ident = body.clone();
     let visibility = std::mem::replace(&mut function.item.vis, syn::Visibility::Inherited);
     let Function { item, docs, returned } = &function;
-    let output = quote!(<#returned as ::everstep_sdk::module::Returned>::Output);
+    let output =
+        quote_spanned!(returned.span()=> <#returned as ::everstep_sdk::module::Returned>::Output);
     // A function and not a struct or a constant, so that a variable may have the same name. The
     // definition has a block of its own, where the author's code cannot meet its name.
     Ok(quote! {
         #(#docs)*
         #visibility fn #ident(
-            _: ::everstep_sdk::module::Seal,
+            _: ::everstep_sdk::module::StartInsteadOfCalling,
         ) -> impl ::everstep_sdk::WorkflowDefinition<Input = #input, Output = #output> {
             #item
 
