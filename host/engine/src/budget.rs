@@ -34,7 +34,7 @@ impl MemoryBudget {
         self.limit
     }
 
-    /// Whether it ever asked for more.
+    /// Whether it ever asked for more than the limit.
     pub(crate) fn was_refused(&self) -> bool {
         self.refused
     }
@@ -48,8 +48,11 @@ impl ResourceLimiter for MemoryBudget {
         maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
         let total = self.used.saturating_add(desired.saturating_sub(current));
-        if total > self.limit || maximum.is_some_and(|maximum| desired > maximum) {
+        if total > self.limit {
             self.refused = true;
+            return Ok(false);
+        }
+        if maximum.is_some_and(|maximum| desired > maximum) {
             return Ok(false);
         }
         self.used = total;

@@ -140,7 +140,7 @@ fn pool(options: &EngineOptions) -> PoolingAllocationConfig {
         .table_elements(TABLE_ELEMENTS)
         .max_memory_size(options.memory_bytes_max)
         .max_unused_warm_slots(64)
-        .linear_memory_keep_resident(512 << 10)
+        .linear_memory_keep_resident(128 << 10)
         .table_keep_resident(16 << 10)
         .pagemap_scan(Enabled::Auto);
     pool

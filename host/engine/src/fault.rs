@@ -119,14 +119,6 @@ fn guest_error(
     if let Some(fault) = error.downcast_ref::<Fault>() {
         return (fault.code, fault.message.clone().into(), fault.remedy);
     }
-    if around.budget.was_refused() {
-        let limit = around.budget.limit();
-        return (
-            "limit.memory",
-            format!("the guest asked for more than its {limit} bytes of memory").into(),
-            "Keep less data in the workflow, or raise the memory limit for runs to come.",
-        );
-    }
     match error.downcast_ref::<Trap>() {
         Some(Trap::OutOfFuel) => (
             "guest.fuel",
@@ -138,6 +130,13 @@ fn guest_error(
             "guest.stack",
             "the guest recursed too deeply".into(),
             "Look for endless recursion; replace deep recursion with a loop.",
+        ),
+        // A guest that cannot have memory gives up, in one way or another.
+        _ if around.budget.was_refused() => (
+            "limit.memory",
+            format!("the guest asked for more than its {} bytes of memory", around.budget.limit())
+                .into(),
+            "Keep less data in the workflow, or raise the memory limit for runs to come.",
         ),
         Some(trap) => (
             "guest.trap",
@@ -160,14 +159,40 @@ pub(crate) fn describe(error: &wasmtime::Error, summary: &str, last_words: &str)
     if !last_words.is_empty() {
         let _ = write!(text, "\nlast lines on stderr:\n{last_words}");
     }
-    if let Some(trace) = error.downcast_ref::<WasmBacktrace>() {
-        let trace = trace.to_string();
-        if !trace.trim().is_empty() {
-            let _ = write!(text, "\nguest backtrace:\n{}", trace.trim_end());
-        }
+    let trace = error.downcast_ref::<WasmBacktrace>().map(|trace| frames(&trace.to_string()));
+    if let Some(trace) = trace.filter(|trace| !trace.is_empty()) {
+        let _ = write!(text, "\nguest backtrace:\n{trace}");
     }
     cut(&mut text, MESSAGE_BYTES);
     text
+}
+
+/// The frames of a backtrace as wasmtime prints them, without the machinery of a panic, and with
+/// the frames of a recursion counted instead of repeated.
+fn frames(trace: &str) -> String {
+    let mut frames: Vec<(&str, String)> = Vec::new();
+    for line in trace.lines().skip(1) {
+        match (line.split_once(" - "), frames.last_mut()) {
+            (Some((_, name)), _) => frames.push((name, line.to_owned())),
+            // The place in the source, below the name of the function.
+            (None, Some((_, frame))) => {
+                let _ = write!(frame, "\n{line}");
+            }
+            (None, None) => {}
+        }
+    }
+    let is_machinery =
+        |name: &str| name.contains("rust_begin_unwind") || name.contains("handle_alloc_error");
+    let begin = frames.iter().rposition(|(name, _)| is_machinery(name)).map_or(0, |at| at + 1);
+    let brief: Vec<String> = frames[begin..]
+        .chunk_by(|one, next| one.0 == next.0)
+        .filter_map(|same| {
+            let (_, frame) = same.last()?;
+            let times = same.len();
+            Some(if times == 1 { frame.clone() } else { format!("{frame} ({times} times)") })
+        })
+        .collect();
+    brief.join("\n")
 }
 
 /// Shortens a text to at most `limit` bytes, at a character boundary.
@@ -175,5 +200,29 @@ pub(crate) fn cut(text: &mut String, limit: usize) {
     if text.len() > limit {
         let end = (0..=limit).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
         text.truncate(end);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn backtraces_are_brief() {
+        let trace = "error while executing at wasm backtrace:\n    0: 0x1 - m!abort\n    \
+            1: 0x2 - m!__rustc::rust_begin_unwind\n    2: 0x3 - m!a\n    3: 0x4 - m!b\n    \
+            4: 0x5 - m!b\n    5: 0x6 - m!b\n    6: 0x7 - m!start\n      at lib.rs:3:1";
+        assert_eq!(
+            frames(trace),
+            "    2: 0x3 - m!a\n    5: 0x6 - m!b (3 times)\n    6: 0x7 - m!start\n      at lib.rs:3:1"
+        );
+        assert_eq!(frames("nothing"), "");
+    }
+
+    #[test]
+    fn texts_are_cut_between_characters() {
+        let mut text = "aäb".to_owned();
+        cut(&mut text, 2);
+        assert_eq!(text, "a");
     }
 }

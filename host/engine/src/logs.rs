@@ -137,7 +137,7 @@ impl LogBuffer {
             Printed::Stdout => (LogLevel::Info, LogSource::Stdout),
             Printed::Stderr => (LogLevel::Warn, LogSource::Stderr),
         };
-        if stream == Printed::Stderr {
+        if stream == Printed::Stderr && is_telling(&message) {
             if self.last_words.len() == LAST_WORDS {
                 self.last_words.pop_front();
             }
@@ -200,6 +200,12 @@ impl LogBuffer {
         let source = if self.op.is_some() { LogSource::Task } else { source };
         LogLine { at, level, source, message, fields, op: self.op, attempt: self.attempt }
     }
+}
+
+/// Whether a line on stderr helps to understand a failure. The advice of Rust's panic handler does
+/// not: a guest has no environment.
+fn is_telling(line: &str) -> bool {
+    !line.trim().is_empty() && !line.contains("RUST_BACKTRACE")
 }
 
 fn now() -> Timestamp {

@@ -61,11 +61,7 @@ pub(crate) fn define(
         let mut instance = linker.instance(name)?;
         for (part, item) in interface.exports(engine) {
             match item.ty {
-                ComponentItem::ComponentFunc(_) => {
-                    if !virtualise(&mut instance, short, part)? {
-                        refuse(&mut instance, short, part)?;
-                    }
-                }
+                ComponentItem::ComponentFunc(_) => function(&mut instance, short, part)?,
                 ComponentItem::Resource(ty) => resources.define(&mut instance, part, ty)?,
                 _ => {}
             }
@@ -74,26 +70,21 @@ pub(crate) fn define(
     Ok(())
 }
 
-/// Defines a function if it is one of the virtual ones.
-fn virtualise(
-    instance: &mut Instance<'_>,
-    interface: &str,
-    function: &str,
-) -> wasmtime::Result<bool> {
-    let Some((package, interface)) = interface.split_once('/') else { return Ok(false) };
-    match package {
-        "wasi:cli" => cli::define(instance, interface, function),
-        "wasi:clocks" => clocks::define(instance, interface, function),
-        "wasi:filesystem" => filesystem::define(instance, interface, function),
-        "wasi:io" => io::define(instance, function),
-        "wasi:random" => random::define(instance, interface, function),
-        _ => Ok(false),
+/// Defines a function: one of the virtual ones, or one that traps.
+fn function(instance: &mut Instance<'_>, interface: &str, name: &str) -> wasmtime::Result<()> {
+    let is_virtual = match interface.split_once('/') {
+        Some(("wasi:cli", interface)) => cli::define(instance, interface, name)?,
+        Some(("wasi:clocks", interface)) => clocks::define(instance, interface, name)?,
+        Some(("wasi:filesystem", interface)) => filesystem::define(instance, interface, name)?,
+        Some(("wasi:io", _)) => io::define(instance, name)?,
+        Some(("wasi:random", interface)) => random::define(instance, interface, name)?,
+        _ => false,
+    };
+    if is_virtual {
+        return Ok(());
     }
-}
-
-fn refuse(instance: &mut Instance<'_>, interface: &str, function: &str) -> wasmtime::Result<()> {
-    let fault = Fault::unavailable(&format!("{interface}#{function}"));
-    instance.func_new(function, move |_, _, _, _| Err(fault.clone().into()))
+    let fault = Fault::unavailable(&format!("{interface}#{name}"));
+    instance.func_new(name, move |_, _, _, _| Err(fault.clone().into()))
 }
 
 /// The resources of a component that have been defined. An interface that uses a resource of
