@@ -1,11 +1,12 @@
 //! Notifications: who waits for a run hears when something was committed for it.
 //!
-//! The committer publishes, long polls and log streams subscribe. A notification is a hint and
-//! carries nothing: whoever hears it reads the store, which is the truth. Invariant: the hub holds
+//! The committer publishes, long polls and log streams subscribe. A notification is a hint, and
+//! carries no more than the state, for those who wait for a certain one: whoever hears it reads the
+//! store, which is the truth. Invariant: the hub holds
 //! an entry for a run only while somebody subscribes to it, so its memory is bounded by the number
 //! of waiting clients, and publishing for a run that nobody watches costs one atomic load.
 
-use everstep_core::{Record, RunId};
+use everstep_core::{Record, RunId, StateKind};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,7 +15,7 @@ use tokio::sync::watch;
 /// How many locks the subscriptions are spread over.
 const SHARDS: usize = 16;
 
-type Shard = HashMap<RunId, watch::Sender<()>>;
+type Shard = HashMap<RunId, watch::Sender<Option<StateKind>>>;
 
 /// The meeting point of commits and waiting clients.
 #[derive(Debug, Default)]
@@ -37,7 +38,7 @@ impl Hub {
         }
         let run = record.id();
         if let Some(sender) = self.shard(run).get(&run) {
-            sender.send_replace(());
+            sender.send_replace(Some(record.state.kind()));
         }
     }
 
@@ -47,7 +48,7 @@ impl Hub {
     pub fn subscribe(self: &Arc<Self>, run: RunId) -> Subscription {
         self.subscriptions.fetch_add(1, Ordering::SeqCst);
         let receiver =
-            self.shard(run).entry(run).or_insert_with(|| watch::Sender::new(())).subscribe();
+            self.shard(run).entry(run).or_insert_with(|| watch::Sender::new(None)).subscribe();
         Subscription { hub: Arc::clone(self), run, receiver: Some(receiver) }
     }
 
@@ -71,7 +72,7 @@ pub struct Subscription {
     hub: Arc<Hub>,
     run: RunId,
     /// Always there until the drop, which has to give it back before it counts who is left.
-    receiver: Option<watch::Receiver<()>>,
+    receiver: Option<watch::Receiver<Option<StateKind>>>,
 }
 
 impl Subscription {
@@ -86,6 +87,17 @@ impl Subscription {
         // were it not, waiting for ever is what "no further commit" means.
         if !heard {
             std::future::pending::<()>().await;
+        }
+    }
+
+    /// Returns after the next commit that leaves the run in a state that `matters`.
+    pub async fn changed_to(&mut self, matters: impl Fn(StateKind) -> bool) {
+        loop {
+            self.changed().await;
+            let state = self.receiver.as_ref().and_then(|receiver| *receiver.borrow());
+            if state.is_some_and(&matters) {
+                return;
+            }
         }
     }
 }
@@ -150,6 +162,17 @@ mod tests {
         hub.publish(&mine);
         assert!(subscription.changed().now_or_never().is_some());
         assert!(subscription.changed().now_or_never().is_none());
+    }
+
+    #[test]
+    fn who_waits_for_a_state_is_not_bothered_with_others() {
+        let (hub, mut run) = (Hub::new(), record("r"));
+        let mut subscription = hub.subscribe(run.id());
+        hub.publish(&run);
+        assert!(subscription.changed_to(StateKind::is_terminal).now_or_never().is_none());
+        run.state = RunState::Cancelled { reason: String::new() };
+        hub.publish(&run);
+        assert!(subscription.changed_to(StateKind::is_terminal).now_or_never().is_some());
     }
 
     #[test]

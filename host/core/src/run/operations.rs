@@ -257,7 +257,8 @@ fn idle() -> StuckCause {
         code: "guest.idle".into(),
         message: "the workflow awaits something, but no task and no sleep is pending".into(),
         remedy: "Await only futures that come from `run` (tasks, sleeps, cancelled()); other \
-                 futures are never woken inside a workflow. Upload a corrected version."
+                 futures are never woken inside a workflow. Cancel the run, correct the workflow, \
+                 upload it as a new version and start it again."
             .into(),
         divergence: None,
     }

@@ -133,8 +133,10 @@ impl From<ReplayError> for LoadError {
             ReplayError::Divergence(divergence) => Self::Stuck(StuckCause {
                 code: "divergence".into(),
                 message: divergence.to_string(),
-                remedy: "The code does not ask for what the journal has. Upload a module that \
-                         behaves as the recorded one did up to this point, then retry the run."
+                remedy: "The code does not ask for what the journal has; nothing was changed. \
+                         `everstep runs replay RUN` shows the difference anywhere. A module that \
+                         answers differently for the same inputs is not deterministic: report it. \
+                         The run can be retried or cancelled."
                     .into(),
                 divergence: Some(divergence),
             }),

@@ -2,7 +2,7 @@
 //! committed for the run.
 
 use super::{Service, ServiceError};
-use everstep_core::api::{RunView, WaitOutcome, Waited};
+use everstep_core::api::{WaitOutcome, Waited};
 use everstep_core::{RunId, StateKind};
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
@@ -39,14 +39,15 @@ impl Service {
         let mut subscription = self.parts.hub.subscribe(run);
         loop {
             let view = self.view(&self.record(run).await?);
-            if let Some(outcome) = outcome(&view, &wanted.states) {
+            if let Some(outcome) = ending(view.state, &wanted.states) {
                 return Ok(Waited { outcome, run: view });
             }
             if Instant::now() >= deadline {
                 return Ok(Waited { outcome: WaitOutcome::Timeout, run: view });
             }
             let until = deadline.min(Instant::now() + look);
-            let _ = tokio::time::timeout_at(until, subscription.changed()).await;
+            let matters = |state| by_lease || ending(state, &wanted.states).is_some();
+            let _ = tokio::time::timeout_at(until, subscription.changed_to(matters)).await;
         }
     }
 
@@ -59,15 +60,15 @@ impl Service {
     }
 }
 
-/// How a wait for these states ends when the run is like this; none while it goes on.
-fn outcome(run: &RunView, wanted: &[StateKind]) -> Option<WaitOutcome> {
+/// How a wait for these states ends when the run is in this one; none while it goes on.
+fn ending(state: StateKind, wanted: &[StateKind]) -> Option<WaitOutcome> {
     let reached = match wanted {
-        [] => run.state.is_terminal(),
-        wanted => wanted.contains(&run.state),
+        [] => state.is_terminal(),
+        wanted => wanted.contains(&state),
     };
     if reached {
         return Some(WaitOutcome::Reached);
     }
-    let over = run.state.is_terminal() || run.state == StateKind::Stuck;
+    let over = state.is_terminal() || state == StateKind::Stuck;
     over.then_some(WaitOutcome::Missed)
 }
