@@ -5,29 +5,27 @@
 //! be thrown away. A conflict or an interrupted activation drops run and guest and loads them
 //! anew; task results that had come in by then are kept aside and used again.
 
+use super::causes;
+use super::executions::Executions;
 use super::load::{self, LoadError, Modules};
-use super::tasks::{self, Ended};
+use super::tasks::Ended;
 use super::warm::{Resting, Warm};
 use crate::clock;
 use crate::link::{HandBack, HostLink, LinkError};
 use crate::replay::context;
 use everstep_core::{
-    Activation, Commit, Delivery, Finished, Input, LogLine, Next, OpId, Record, Refusal, RunState,
+    Activation, Commit, Delivery, Finished, Input, LogLine, Next, Record, Refusal, RunState,
     StuckCause, Token,
 };
 use everstep_engine::{ActivationError, Engine, Module};
-use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, watch};
-use tokio::task::{AbortHandle, JoinError, JoinSet};
 
 /// Activations that may be decided before a commit.
 const BATCH_ENTRIES: usize = 256;
 /// How often an activation that the host interrupted is repeated before the run counts as stuck.
 const INTERRUPTIONS_MAX: u32 = 3;
-/// How many task attempts of one run may be under way, or wait for a permit, at once.
-const TASKS_PER_RUN: usize = 1_000;
 
 /// What all drivers of a host share.
 pub(super) struct Parts {
@@ -54,8 +52,8 @@ enum Stop {
 
 /// What ends a wait.
 enum Woken {
-    Ended(Option<Result<Ended, JoinError>>),
-    Timer,
+    ByTask,
+    ByTimer,
     Moved,
     Draining,
 }
@@ -65,12 +63,7 @@ pub(super) struct Driver<'a> {
     record: Record,
     token: Token,
     moved: Arc<Notify>,
-    executing: JoinSet<Ended>,
-    handles: HashMap<OpId, AbortHandle>,
-    /// Task attempts that ended and are not decided yet.
-    ended: VecDeque<Ended>,
-    /// Those whose decision is not durable yet.
-    undecided: Vec<Ended>,
+    executions: Executions,
     staged: Option<Commit>,
     interruptions: u32,
 }
@@ -82,10 +75,7 @@ impl<'a> Driver<'a> {
             record,
             token,
             moved,
-            executing: JoinSet::new(),
-            handles: HashMap::new(),
-            ended: VecDeque::new(),
-            undecided: Vec::new(),
+            executions: Executions::default(),
             staged: None,
             interruptions: 0,
         }
@@ -113,10 +103,7 @@ impl<'a> Driver<'a> {
                 Stop::Reload => {}
             }
             self.staged = None;
-            let undecided = std::mem::take(&mut self.undecided);
-            for ended in undecided.into_iter().rev() {
-                self.ended.push_front(ended);
-            }
+            self.executions.undo();
         }
     }
 
@@ -130,17 +117,17 @@ impl<'a> Driver<'a> {
             None => load::load(&self.record, &module, &*parts.link).await?,
         };
         self.record = guest.run.record().clone();
-        self.stop_stale_tasks(&guest);
+        self.executions.stop_stale(&guest.run);
         loop {
             self.advance(&mut guest, &module).await?;
             self.flush().await?;
             for op in guest.run.stop_tasks() {
-                self.stop_task(op);
+                self.executions.stop(op);
             }
             if guest.run.record().is_terminal() {
                 return Err(Stop::Back(HandBack::Idle));
             }
-            if *parts.draining.borrow() && self.handles.is_empty() {
+            if *parts.draining.borrow() && self.executions.is_quiet() {
                 return Err(Stop::Back(HandBack::Now));
             }
             self.start_tasks(&mut guest, &module);
@@ -149,8 +136,7 @@ impl<'a> Driver<'a> {
                 Next::Ended => return self.rest_stuck(&guest).await,
                 Next::Deliver(_) | Next::Decide(_) => continue,
             };
-            if self.handles.is_empty() && self.ended.is_empty() && !guest.run.has_startable_tasks()
-            {
+            if self.executions.is_idle() && !guest.run.has_startable_tasks() {
                 return self.rest(guest);
             }
             self.wait(&mut guest, until).await?;
@@ -161,7 +147,7 @@ impl<'a> Driver<'a> {
     async fn advance(&mut self, guest: &mut Resting, module: &Arc<Module>) -> Result<(), Stop> {
         while self.staged.as_ref().is_none_or(|staged| staged.entries.len() < BATCH_ENTRIES) {
             let now = clock::now();
-            if let Some(ended) = self.ended.pop_front() {
+            if let Some(ended) = self.executions.next_ended() {
                 self.task_ended(guest, module, ended).await?;
                 continue;
             }
@@ -185,10 +171,8 @@ impl<'a> Driver<'a> {
         module: &Arc<Module>,
         ended: Ended,
     ) -> Result<(), Stop> {
-        let Ended { op, result, logs } = &ended;
-        let finished = guest.run.finish_attempt(*op, result.clone(), logs.clone(), clock::now());
-        let logs = logs.clone();
-        self.undecided.push(ended);
+        let Ended { op, result, logs } = ended;
+        let finished = guest.run.finish_attempt(op, result, logs.clone(), clock::now());
         match finished {
             Finished::Ignored => Ok(()),
             Finished::Retry(input) => self.decide(guest, input),
@@ -251,14 +235,7 @@ impl<'a> Driver<'a> {
         if self.interruptions < INTERRUPTIONS_MAX {
             return Stop::Reload;
         }
-        let cause = StuckCause {
-            code: "guest.interrupted".into(),
-            message: format!("{INTERRUPTIONS_MAX} activations in a row took too long"),
-            remedy: "Do less between two awaits of the workflow, or move the work into a task. \
-                     When the machine was overloaded, retry the run."
-                .into(),
-            divergence: None,
-        };
+        let cause = causes::interrupted(INTERRUPTIONS_MAX);
         Stop::Stuck(cause, None)
     }
 
@@ -266,7 +243,7 @@ impl<'a> Driver<'a> {
         let commit = match guest.run.handle(input, clock::now()) {
             Ok(commit) => commit,
             Err(Refusal::Limit { code, message }) => {
-                return Err(Stop::Stuck(limit(code, message), None));
+                return Err(Stop::Stuck(causes::limit(code, message), None));
             }
             Err(refusal) => {
                 tracing::error!(run = %self.record.id(), %refusal, "a decision was refused");
@@ -283,7 +260,7 @@ impl<'a> Driver<'a> {
     /// Makes what was decided durable.
     async fn flush(&mut self) -> Result<(), Stop> {
         let Some(mut commit) = self.staged.take() else {
-            self.undecided.clear();
+            self.executions.decided();
             return Ok(());
         };
         commit.token = Some(self.token);
@@ -291,7 +268,7 @@ impl<'a> Driver<'a> {
         match self.parts.link.commit(commit).await {
             Ok(()) => {
                 self.record = record;
-                self.undecided.clear();
+                self.executions.decided();
                 self.interruptions = 0;
                 Ok(())
             }
@@ -304,37 +281,13 @@ impl<'a> Driver<'a> {
         }
     }
 
-    fn stop_task(&mut self, op: OpId) {
-        if let Some(handle) = self.handles.remove(&op) {
-            handle.abort();
-        }
-    }
-
-    /// After a reload: what is under way may have been given up meanwhile.
-    fn stop_stale_tasks(&mut self, guest: &Resting) {
-        let stale = self.handles.keys().filter(|op| !guest.run.is_pending(**op));
-        for op in stale.copied().collect::<Vec<_>>() {
-            self.stop_task(op);
-        }
-    }
-
     fn start_tasks(&mut self, guest: &mut Resting, module: &Arc<Module>) {
         if *self.parts.draining.borrow() {
             return;
         }
-        let room = TASKS_PER_RUN.saturating_sub(self.handles.len());
+        let calls = guest.run.start_tasks(clock::now(), self.executions.room());
         let (id, limits) = (self.record.id(), self.record.origin.limits);
-        let ended: HashSet<OpId> = self.ended.iter().map(|ended| ended.op).collect();
-        for call in guest.run.start_tasks(clock::now(), room) {
-            let op = call.op;
-            // After a reload an attempt may be under way already, or wait to be decided.
-            if self.handles.contains_key(&op) || ended.contains(&op) {
-                continue;
-            }
-            let permits = Arc::clone(&self.parts.tasks);
-            let execution = tasks::execute(Arc::clone(module), id, limits, call, permits);
-            self.handles.insert(op, self.executing.spawn(execution));
-        }
+        self.executions.begin(id, limits, module, &self.parts.tasks, calls);
     }
 
     /// Waits until a task ends, a timer is due, or something happened to the run.
@@ -346,38 +299,15 @@ impl<'a> Driver<'a> {
         let nap = until.map(|at| Duration::from_millis(at.since(clock::now())));
         let mut draining = self.parts.draining.clone();
         let woken = tokio::select! {
-            ended = self.executing.join_next(), if !self.executing.is_empty() => Woken::Ended(ended),
-            () = tokio::time::sleep(nap.unwrap_or(Duration::MAX)), if nap.is_some() => Woken::Timer,
+            () = self.executions.wait() => Woken::ByTask,
+            () = tokio::time::sleep(nap.unwrap_or(Duration::MAX)), if nap.is_some() => Woken::ByTimer,
             () = self.moved.notified() => Woken::Moved,
             () = async { drop(draining.wait_for(|draining| *draining).await) } => Woken::Draining,
         };
         match woken {
-            Woken::Ended(ended) => self.take_ended(ended),
-            Woken::Timer => {}
-            Woken::Moved => return self.catch_up(guest).await,
-            Woken::Draining => return self.wind_down(guest).await,
-        }
-        while let Some(ended) = self.executing.try_join_next() {
-            self.take_ended(Some(ended));
-        }
-        Ok(())
-    }
-
-    fn take_ended(&mut self, ended: Option<Result<Ended, JoinError>>) {
-        match ended {
-            Some(Ok(ended)) => {
-                self.handles.remove(&ended.op);
-                self.ended.push_back(ended);
-            }
-            Some(Err(error)) => {
-                // An attempt that was aborted is off the list; one that is on it broke off.
-                let broken = self.handles.iter().find(|(_, handle)| handle.id() == error.id());
-                if let Some((&op, _)) = broken {
-                    self.handles.remove(&op);
-                    self.ended.push_back(Ended::host_failed(op, &error.to_string()));
-                }
-            }
-            None => {}
+            Woken::ByTask | Woken::ByTimer => Ok(()),
+            Woken::Moved => self.catch_up(guest).await,
+            Woken::Draining => self.wind_down(guest).await,
         }
     }
 
@@ -397,14 +327,7 @@ impl<'a> Driver<'a> {
 
     /// The server goes down: lets task attempts end within the limit, keeps their results.
     async fn wind_down(&mut self, guest: &mut Resting) -> Result<(), Stop> {
-        let limit = tokio::time::sleep(self.parts.drain);
-        tokio::pin!(limit);
-        while !self.executing.is_empty() {
-            tokio::select! {
-                ended = self.executing.join_next() => self.take_ended(ended),
-                () = &mut limit => break,
-            }
-        }
+        self.executions.wind_down(self.parts.drain).await;
         let (digest, parts) = (self.record.origin.digest, self.parts);
         let module = parts.modules.get(digest, &*parts.link, &parts.engine).await?;
         self.advance(guest, &module).await?;
@@ -461,15 +384,6 @@ impl<'a> Driver<'a> {
             Ok(()) => Stop::Back(HandBack::Idle),
             Err(stop) => stop,
         }
-    }
-}
-
-fn limit(code: &str, message: String) -> StuckCause {
-    StuckCause {
-        code: code.into(),
-        message,
-        remedy: "Ask for less at once, for example in batches, or have the limit raised.".into(),
-        divergence: None,
     }
 }
 

@@ -1,10 +1,11 @@
 //! Bringing a run that is not warm back to life: its module, its journal, a replay.
 
+use super::causes::{self, corrupt, unloadable};
 use super::warm::Resting;
 use crate::link::{HostLink, LinkError};
 use crate::replay::{ReplayError, Replayer};
 use everstep_core::{Digest, Record, Run, StuckCause};
-use everstep_engine::{ActivationError, Engine, LoadError as EngineLoadError, Module};
+use everstep_engine::{Engine, Module};
 use std::convert::Infallible;
 use std::sync::Arc;
 
@@ -129,44 +130,6 @@ impl From<StuckCause> for LoadError {
 
 impl From<ReplayError> for LoadError {
     fn from(error: ReplayError) -> Self {
-        match error {
-            ReplayError::Divergence(divergence) => Self::Stuck(StuckCause {
-                code: "divergence".into(),
-                message: divergence.to_string(),
-                remedy: "The code does not ask for what the journal has; nothing was changed. \
-                         `everstep runs replay RUN` shows the difference anywhere. A module that \
-                         answers differently for the same inputs is not deterministic: report it. \
-                         The run can be retried or cancelled."
-                    .into(),
-                divergence: Some(divergence),
-            }),
-            ReplayError::Guest { error: ActivationError::Stuck(cause), .. } => Self::Stuck(cause),
-            ReplayError::Guest { error, .. } => Self::Passing(error.to_string()),
-            ReplayError::Corrupt(refusal) => Self::Stuck(corrupt(refusal.to_string())),
-        }
-    }
-}
-
-fn corrupt(message: String) -> StuckCause {
-    StuckCause {
-        code: "journal.corrupt".into(),
-        message,
-        remedy: "The stored data of this run is damaged; nothing was guessed. Restore the store \
-                 from a backup, then retry the run, or cancel it."
-            .into(),
-        divergence: None,
-    }
-}
-
-fn unloadable(error: &EngineLoadError<Infallible>) -> StuckCause {
-    let remedy = match error {
-        EngineLoadError::Module(error) => error.fix(),
-        _ => "Restore the store from a backup, or upload the same bytes again; then retry the run.",
-    };
-    StuckCause {
-        code: "module.load".into(),
-        message: format!("the module does not load: {error}"),
-        remedy: remedy.into(),
-        divergence: None,
+        causes::of_replay(error).map_or_else(Self::Passing, Self::Stuck)
     }
 }

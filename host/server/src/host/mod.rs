@@ -4,7 +4,9 @@
 //! (`drive`), so runs wait for nothing but their own work; a semaphore bounds how many are driven
 //! at once. Instances of runs that went idle stay warm in a bounded cache.
 
+mod causes;
 mod drive;
+mod executions;
 mod load;
 mod tasks;
 mod warm;
@@ -62,6 +64,19 @@ impl Active {
     }
 }
 
+/// A run's place among the active ones. It is given up also when the driver panics: then the lease
+/// is no longer renewed, and the run goes to somebody else when it expires.
+struct ActiveEntry {
+    active: Arc<Active>,
+    run: RunId,
+}
+
+impl Drop for ActiveEntry {
+    fn drop(&mut self) {
+        self.active.runs().remove(&self.run);
+    }
+}
+
 /// Serves until the link says that there is no more work, then ends what is under way.
 pub async fn serve(
     link: Arc<dyn HostLink>,
@@ -91,10 +106,11 @@ pub async fn serve(
         let Some((run, token, record)) = next_run(&*link, host, &active).await else { break };
         let moved = Arc::new(Notify::new());
         active.runs().insert(run, (token, Arc::clone(&moved)));
-        let (parts, active) = (Arc::clone(&parts), Arc::clone(&active));
+        let entry = ActiveEntry { active: Arc::clone(&active), run };
+        let parts = Arc::clone(&parts);
         tokio::spawn(async move {
             let back = Driver::new(&parts, record, token, moved).drive().await;
-            active.runs().remove(&run);
+            drop(entry);
             if let Some(how) = back {
                 parts.link.hand_back(run, token, how).await;
             }

@@ -13,6 +13,7 @@ const HOST_TRIES: u32 = 5;
 const HOST_PAUSE: Duration = Duration::from_millis(50);
 
 /// A task attempt that ended.
+#[derive(Debug, Clone)]
 pub(super) struct Ended {
     pub(super) op: OpId,
     pub(super) result: Result<Payload, Failure>,
