@@ -55,7 +55,8 @@ async fn what_was_promised_survives_twenty_kills() {
     }
     seen.note(&client, &runs).await;
     check(&client, &runs, &ledger.lines()).await;
-    println!("{kills} kills, {} runs, {} ledger lines", runs.len(), ledger.lines().len());
+    // The figures of this very run, for who reads the log of the tests.
+    eprintln!("{kills} kills, {} runs, {} ledger lines", runs.len(), ledger.lines().len());
     assert_eq!(server.terminate(), Some(0));
 }
 
