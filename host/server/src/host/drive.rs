@@ -47,7 +47,13 @@ enum Stop {
     /// Load the run again and go on.
     Reload,
     /// The run is stuck for this reason. The delivery could not be made.
-    Stuck(StuckCause, Option<Delivery>),
+    Stuck(Box<(StuckCause, Option<Delivery>)>),
+}
+
+impl Stop {
+    fn stuck(cause: StuckCause, undelivered: Option<Delivery>) -> Self {
+        Self::Stuck(Box::new((cause, undelivered)))
+    }
 }
 
 /// What ends a wait.
@@ -91,12 +97,12 @@ impl<'a> Driver<'a> {
             match stop {
                 Stop::Back(how) => return Some(how),
                 Stop::Lost => return None,
-                Stop::Stuck(cause, undelivered) => match self.get_stuck(cause, undelivered).await {
+                Stop::Stuck(why) => match self.get_stuck(why.0, why.1).await {
                     Stop::Reload => {}
                     Stop::Lost => return None,
                     Stop::Back(how) => return Some(how),
-                    Stop::Stuck(cause, _) => {
-                        tracing::error!(run = %self.record.id(), code = cause.code, "stuck twice");
+                    Stop::Stuck(why) => {
+                        tracing::error!(run = %self.record.id(), code = why.0.code, "stuck twice");
                         return Some(HandBack::Later(Duration::from_secs(10)));
                     }
                 },
@@ -192,7 +198,7 @@ impl<'a> Driver<'a> {
             Err(ActivationError::Stuck(cause)) => {
                 // What was decided before stands; it must be durable before the run gets stuck.
                 self.flush().await?;
-                return Err(Stop::Stuck(cause, Some(delivery)));
+                return Err(Stop::stuck(cause, Some(delivery)));
             }
             Err(ActivationError::Interrupted) => return Err(self.interrupted()),
             Err(error) => {
@@ -204,9 +210,9 @@ impl<'a> Driver<'a> {
         activation.logs = logs;
         let undelivered = delivery.clone();
         match self.decide(guest, Input::Activated { delivery, activation }) {
-            Err(Stop::Stuck(cause, _)) => {
+            Err(Stop::Stuck(why)) => {
                 self.flush().await?;
-                Err(Stop::Stuck(cause, Some(undelivered)))
+                Err(Stop::stuck(why.0, Some(undelivered)))
             }
             decided => decided,
         }
@@ -236,14 +242,14 @@ impl<'a> Driver<'a> {
             return Stop::Reload;
         }
         let cause = causes::interrupted(INTERRUPTIONS_MAX);
-        Stop::Stuck(cause, None)
+        Stop::stuck(cause, None)
     }
 
     fn decide(&mut self, guest: &mut Resting, input: Input) -> Result<(), Stop> {
         let commit = match guest.run.handle(input, clock::now()) {
             Ok(commit) => commit,
             Err(Refusal::Limit { code, message }) => {
-                return Err(Stop::Stuck(causes::limit(code, message), None));
+                return Err(Stop::stuck(causes::limit(code, message), None));
             }
             Err(refusal) => {
                 tracing::error!(run = %self.record.id(), %refusal, "a decision was refused");
@@ -390,7 +396,7 @@ impl<'a> Driver<'a> {
 impl From<LoadError> for Stop {
     fn from(error: LoadError) -> Self {
         match error {
-            LoadError::Stuck(cause) => Self::Stuck(cause, None),
+            LoadError::Stuck(cause) => Self::stuck(cause, None),
             LoadError::LeaseLost => Self::Lost,
             LoadError::Passing(why) => {
                 tracing::warn!(why, "a run could not be loaded");
