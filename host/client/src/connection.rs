@@ -33,7 +33,8 @@ type Observer = Arc<dyn Fn(Notice<'_>) + Send + Sync>;
 pub struct Client {
     http: reqwest::Client,
     base: Arc<str>,
-    answered: Arc<AtomicBool>,
+    /// Whether a connection to the server has ever come about.
+    reached: Arc<AtomicBool>,
     reconnect_within: Duration,
     observer: Observer,
 }
@@ -73,15 +74,15 @@ impl Client {
         Ok(Self {
             http,
             base: base.into(),
-            answered: Arc::default(),
+            reached: Arc::default(),
             reconnect_within: Duration::from_secs(30),
             observer: Arc::new(|_| {}),
         })
     }
 
     /// How long waits and streams try to reach a server that went away (30 s unless said
-    /// otherwise), and who is told about it. A server that never answered this client is taken for
-    /// a wrong address and not waited for.
+    /// otherwise), and who is told about it. A server that was never there is taken for a wrong
+    /// address and not waited for.
     #[must_use]
     pub fn reconnecting_within(
         mut self,
@@ -171,7 +172,7 @@ impl Client {
     }
 
     async fn accept(&self, response: Response, limit: Duration) -> Result<Response, ClientError> {
-        self.answered.store(true, Ordering::Relaxed);
+        self.reached.store(true, Ordering::Relaxed);
         let status = response.status();
         if status.is_success() {
             return Ok(response);
@@ -190,6 +191,10 @@ impl Client {
 
     fn broken(&self, error: &reqwest::Error, limit: Duration) -> ClientError {
         let url = self.base.to_string();
+        if error.is_request() && !error.is_connect() {
+            // It broke on the way, so there was somebody to talk to.
+            self.reached.store(true, Ordering::Relaxed);
+        }
         if error.is_timeout() && !error.is_connect() {
             ClientError::Timeout { url, after: limit }
         } else if error.is_builder() || error.is_redirect() {
@@ -220,7 +225,7 @@ impl Client {
         outage: &mut Outage,
         error: ClientError,
     ) -> Result<(), ClientError> {
-        if !error.is_transient() || !self.answered.load(Ordering::Relaxed) {
+        if !error.is_transient() || !self.reached.load(Ordering::Relaxed) {
             return Err(error);
         }
         let backoff = outage.backoff.get_or_insert_with(|| {

@@ -75,31 +75,33 @@ impl Client {
 impl Follow {
     async fn next(&mut self) -> Result<LogEvent, ClientError> {
         loop {
-            while let Some(event) = self.parser.pop() {
-                if let Some(event) = self.understand(&event)? {
-                    return Ok(event);
+            match self.advance().await {
+                Ok(Some(event)) => return Ok(event),
+                Ok(None) => {}
+                Err(error) => {
+                    self.body = None;
+                    self.parser = Parser::default();
+                    self.client.ride_out(&mut self.outage, error).await?;
                 }
-            }
-            if let Err(error) = self.advance().await {
-                self.body = None;
-                self.parser = Parser::default();
-                self.client.ride_out(&mut self.outage, error).await?;
             }
         }
     }
 
-    /// Reads the next bytes, or connects.
-    async fn advance(&mut self) -> Result<(), ClientError> {
+    /// Takes what has come, or reads more, or connects.
+    async fn advance(&mut self) -> Result<Option<LogEvent>, ClientError> {
+        if let Some(event) = self.parser.pop() {
+            return self.understand(&event);
+        }
         let Some(body) = &mut self.body else {
             self.body = Some(self.client.open_logs(self.id, self.from).await?);
-            return Ok(());
+            return Ok(None);
         };
         let url = || self.client.address().to_owned();
         let bytes = body.next().await.unwrap_or_else(|| {
             Err(ClientError::Unreachable { url: url(), reason: "the stream was closed".into() })
         })?;
-        self.client.recovered(&mut self.outage);
-        self.parser.push(&bytes).map_err(|e| self.client.protocol(&e))
+        self.parser.push(&bytes).map_err(|e| self.client.protocol(&e))?;
+        Ok(None)
     }
 
     fn understand(&mut self, event: &Event) -> Result<Option<LogEvent>, ClientError> {
@@ -107,12 +109,20 @@ impl Follow {
         match event.name.as_str() {
             "log" => {
                 let line: LogLineView = serde_json::from_str(&event.data).map_err(wrong)?;
+                self.client.recovered(&mut self.outage);
                 let is_new = line.seq >= self.from;
                 self.from = self.from.max(line.seq + 1);
                 Ok(is_new.then_some(LogEvent::Line(line)))
             }
             "end" => {
-                serde_json::from_str(&event.data).map(|run| Some(LogEvent::End(run))).map_err(wrong)
+                let run = serde_json::from_str(&event.data).map_err(wrong)?;
+                self.client.recovered(&mut self.outage);
+                Ok(Some(LogEvent::End(run)))
+            }
+            // The server could not go on, and says why.
+            "problem" => {
+                let problem = serde_json::from_str(&event.data).map_err(wrong)?;
+                Err(ClientError::Problem(Box::new(problem)))
             }
             _ => Ok(None),
         }

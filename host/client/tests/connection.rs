@@ -143,6 +143,14 @@ async fn a_wait_goes_on_when_the_server_was_away() {
 }
 
 #[tokio::test]
+async fn a_wait_survives_the_loss_of_its_first_connection() {
+    let reached = format!(r#"{{"outcome":"reached","run":{RUN}}}"#);
+    let (client, _) = serve(vec![None, json("200 OK", &reached)]).await;
+    let waited = client.wait(id(), &WaitOptions::default()).await.unwrap();
+    assert_eq!(waited.run.id, id());
+}
+
+#[tokio::test]
 async fn a_wait_gives_up_on_a_server_that_stays_away() {
     let timeout = format!(r#"{{"outcome":"timeout","run":{RUN}}}"#);
     let (client, _) = serve(vec![json("200 OK", &timeout)]).await;
@@ -168,8 +176,10 @@ async fn a_wait_ends_when_its_time_is_up() {
 async fn followed_logs_go_on_behind_the_last_line() {
     let end = format!("event: end\ndata: {}\n\n", RUN.replace('\n', " "));
     let first = events(&format!("{}: alive\n\n{}event: log\ndata: {{", log(0), log(1)));
+    let busy = r#"{"type":"","status":503,"code":"server.busy","detail":"","fix":""}"#;
+    let problem = events(&format!("event: problem\ndata: {busy}\n\n"));
     let second = events(&format!("{}{}{end}", log(1), log(2)));
-    let (client, requests) = serve(vec![first, second]).await;
+    let (client, requests) = serve(vec![first, problem, second]).await;
     let (client, notices) = noted(client, Duration::from_secs(30));
     let seen: Vec<_> = client.follow_logs(id(), 0).map(Result::unwrap).collect().await;
     let seen: Vec<_> = seen
@@ -180,7 +190,7 @@ async fn followed_logs_go_on_behind_the_last_line() {
         })
         .collect();
     assert_eq!(seen, ["m0", "m1", "m2", "completed"]);
-    assert!(requests.lock().unwrap()[1].contains("from=2"));
+    assert!(requests.lock().unwrap()[2].contains("from=2"));
     assert_eq!(*notices.lock().unwrap(), ["lost", "back"]);
 }
 

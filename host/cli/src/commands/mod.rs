@@ -1,0 +1,32 @@
+//! One file per verb. Each has its `Args` and a `run` that says how it ended.
+
+pub(crate) mod build;
+pub(crate) mod completions;
+pub(crate) mod dev;
+pub(crate) mod doctor;
+pub(crate) mod inspect;
+pub(crate) mod modules;
+pub(crate) mod runs;
+pub(crate) mod server;
+pub(crate) mod start;
+pub(crate) mod upload;
+
+use crate::args::Verb;
+use crate::context::Context;
+use crate::exit::Ended;
+
+/// Does what was typed.
+pub(crate) async fn run(context: &Context, verb: Verb) -> Ended {
+    match verb {
+        Verb::Build(args) => build::run(context, args).await,
+        Verb::Inspect(args) => inspect::run(context, args).await,
+        Verb::Server(args) => server::run(context, args).await,
+        Verb::Upload(args) => upload::run(context, args).await,
+        Verb::Start(args) => start::run(context, args).await,
+        Verb::Modules(verb) => modules::run(context, verb).await,
+        Verb::Runs(verb) => runs::run(context, verb).await,
+        Verb::Dev(args) => dev::run(context, args).await,
+        Verb::Doctor(args) => doctor::run(context, args).await,
+        Verb::Completions(args) => completions::run(context, args),
+    }
+}

@@ -1,0 +1,155 @@
+//! `everstep server`: the API, the timers and a host in this process, until it is told to stop.
+//! `dev` starts its server with the same parts.
+
+use crate::context::Context;
+use crate::exit::{Ended, Exit, Failure};
+use crate::output::Output;
+use everstep_server::{HostOptions, Server, ServerError, ServerOptions};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+/// Run the server, and a host in the same process.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+SIGTERM or Ctrl-C ends it gracefully; a second one at once. EVERSTEP_LOG says how much is logged \
+on stderr (warn, info, debug, everstep_server=trace).
+
+Examples:
+  everstep server
+  everstep server --listen 0.0.0.0:9090 --store /var/lib/everstep
+  everstep server --listen 127.0.0.1:0 --json")]
+pub(crate) struct Args {
+    /// Address and port; port 0 takes a free one
+    #[arg(long, default_value = "127.0.0.1:9090", value_name = "ADDRESS:PORT")]
+    listen: SocketAddr,
+    /// Where everything is kept: a folder
+    #[arg(long, default_value = ".everstep/data", value_name = "PATH")]
+    store: String,
+    /// Leave the execution of runs to other processes
+    #[arg(long)]
+    no_host: bool,
+    /// How many runs are executed at once (sleeping ones do not count)
+    #[arg(long, value_name = "N", conflicts_with = "no_host")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    concurrency: Option<u32>,
+}
+
+pub(crate) async fn run(context: &Context, args: Args) -> Ended {
+    let output = &context.output;
+    let mut options = ServerOptions::new(args.listen, folder(&args.store)?);
+    options.host = (!args.no_host).then(|| {
+        let mut host = HostOptions::default();
+        if let Some(concurrency) = args.concurrency {
+            host.concurrency = concurrency as usize;
+        }
+        host
+    });
+    log_to_stderr(output);
+    let server = start(options).await?;
+    let url = url(&server);
+    if output.is_json() {
+        output.value(&serde_json::json!({ "listen": url }))?;
+    }
+    output.note(&format!("listening on {url}"));
+    stop_signal().await?;
+    shut_down(output, server).await
+}
+
+/// Starts a server, and says what to do when it does not start.
+pub(super) async fn start(options: ServerOptions) -> Result<Server, Failure> {
+    Server::start(options).await.map_err(|error| {
+        let failure = Failure::new(error.code(), error.to_string());
+        match (&error, error.code()) {
+            (ServerError::Listen { .. }, _) => {
+                failure.fix("stop whatever listens there, or choose another address with --listen")
+            }
+            (_, "store.in_use") => {
+                failure.fix("stop the other server, or choose another folder with --store")
+            }
+            (_, "store.format") => failure.fix("start it with the version that wrote it, or newer"),
+            (_, "store.foreign") => failure.fix("choose another folder with --store"),
+            _ => failure.fix("`everstep doctor` checks this machine"),
+        }
+    })
+}
+
+/// Where clients of this machine reach the server.
+pub(super) fn url(server: &Server) -> String {
+    let mut address = server.local_addr();
+    if address.ip().is_unspecified() {
+        address.set_ip(match address.ip() {
+            IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
+            IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        });
+    }
+    format!("http://{address}")
+}
+
+/// Ends the server gracefully, unless a second signal comes.
+pub(super) async fn shut_down(output: &Output, server: Server) -> Ended {
+    output.note("shutting down; once more stops at once");
+    tokio::select! {
+        () = server.shutdown() => Ok(Exit::Done),
+        signal = stop_signal() => {
+            signal?;
+            Err(Failure::new("server.interrupted", "stopped before everything had ended"))
+        }
+    }
+}
+
+/// Returns when the process is asked to stop.
+pub(super) async fn stop_signal() -> Result<(), Failure> {
+    let listen =
+        |kind| signal(kind).map_err(|e| Failure::new("system.signals", format!("no signals: {e}")));
+    let (mut interrupt, mut terminate) =
+        (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    Ok(())
+}
+
+/// Sends the server's log to stderr.
+pub(super) fn log_to_stderr(output: &Output) {
+    let filter = EnvFilter::try_from_env("EVERSTEP_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    // A second subscriber is refused, which leaves the first in place.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(output.has_colour())
+        .try_init();
+}
+
+fn folder(store: &str) -> Result<PathBuf, Failure> {
+    if store.starts_with("redis://") || store.starts_with("rediss://") {
+        let detail =
+            "this version keeps its data in a folder only; the Redis store is not there yet";
+        return Err(Failure::usage("store.unsupported", detail)
+            .fix("give a folder, such as --store /var/lib/everstep"));
+    }
+    if store.contains("://") {
+        let detail = format!("`{store}` is no store that this version knows");
+        return Err(Failure::usage("store.unsupported", detail)
+            .fix("give a folder, such as --store /var/lib/everstep"));
+    }
+    Ok(PathBuf::from(store))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_store_is_a_folder() {
+        assert_eq!(folder("a/b").unwrap(), PathBuf::from("a/b"));
+        for other in ["redis://localhost", "rediss://x", "postgres://x"] {
+            let failure = folder(other).unwrap_err();
+            assert_eq!(failure.exit, Exit::Usage);
+            assert_eq!(failure.report.unwrap().code, "store.unsupported");
+        }
+    }
+}
