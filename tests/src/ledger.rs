@@ -5,8 +5,9 @@ use axum::Router;
 use axum::extract::State;
 use axum::routing::post;
 use everstep_core::Timestamp;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Something that a task posted.
 #[derive(Debug, Clone)]
@@ -20,8 +21,14 @@ pub struct Line {
 /// A running ledger. It ends with the test process.
 #[derive(Clone)]
 pub struct Ledger {
-    lines: Arc<Mutex<Vec<Line>>>,
+    pages: Arc<Pages>,
     url: String,
+}
+
+#[derive(Default)]
+struct Pages {
+    lines: Mutex<Vec<Line>>,
+    held: AtomicBool,
 }
 
 impl Ledger {
@@ -30,12 +37,12 @@ impl Ledger {
     /// # Panics
     /// When there is none.
     pub async fn start() -> Self {
-        let lines = Arc::new(Mutex::new(Vec::new()));
-        let router = Router::new().fallback(post(append)).with_state(Arc::clone(&lines));
+        let pages = Arc::new(Pages::default());
+        let router = Router::new().fallback(post(append)).with_state(Arc::clone(&pages));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        Self { lines, url }
+        Self { pages, url }
     }
 
     /// Where to post.
@@ -50,14 +57,36 @@ impl Ledger {
     /// When a handler panicked.
     #[must_use]
     pub fn lines(&self) -> Vec<Line> {
-        self.lines.lock().unwrap().clone()
+        self.pages.lines.lock().unwrap().clone()
+    }
+
+    /// Whether to leave those who post waiting for the answer; what they post is noted still.
+    pub fn hold(&self, hold: bool) {
+        self.pages.held.store(hold, Ordering::SeqCst);
+    }
+
+    /// Waits until so many lines have been posted.
+    ///
+    /// # Panics
+    /// When that takes a minute.
+    pub async fn has(&self, count: usize) {
+        for _ in 0..6_000 {
+            if self.lines().len() >= count {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("the ledger has {} lines only", self.lines().len());
     }
 }
 
-async fn append(State(lines): State<Arc<Mutex<Vec<Line>>>>, body: String) -> &'static str {
+async fn append(State(pages): State<Arc<Pages>>, body: String) -> &'static str {
     let millis = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
     let at = Timestamp::from_millis(u64::try_from(millis).unwrap());
     let body = serde_json::from_str(&body).unwrap_or(serde_json::Value::String(body));
-    lines.lock().unwrap().push(Line { at, body });
+    pages.lines.lock().unwrap().push(Line { at, body });
+    while pages.held.load(Ordering::SeqCst) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     "noted"
 }

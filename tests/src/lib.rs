@@ -5,10 +5,14 @@
 //! must fail, not pass.
 #![allow(clippy::unwrap_used)]
 
+mod cli;
 mod guests;
 mod ledger;
 mod process;
+mod runs;
 
+pub use cli::{Cli, Said};
 pub use guests::{guest, guest_cargo};
 pub use ledger::{Ledger, Line};
 pub use process::{ServerProcess, everstep};
+pub use runs::{body, completed, journal, reach, start, upload};

@@ -1,5 +1,6 @@
 //! `everstep server` as a process of its own, so that it can be killed like one.
 
+use crate::cli::Cli;
 use everstep_client::Client;
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::{BufRead, BufReader};
@@ -83,6 +84,12 @@ impl ServerProcess {
     #[must_use]
     pub fn client(&self) -> Client {
         Client::new(&self.url).unwrap()
+    }
+
+    /// The command line for it.
+    #[must_use]
+    pub fn cli(&self) -> Cli {
+        Cli::new(&self.url)
     }
 
     /// The number of the process.
