@@ -108,6 +108,20 @@ fn dependencies_point_one_way() {
 }
 
 #[test]
+fn every_example_is_tested() {
+    let tests = tracked(".rs").into_iter().filter(|(path, _)| path.starts_with("tests/tests/"));
+    let tests: String = tests.map(|(_, text)| text).collect();
+    let manifests = tracked("Cargo.toml").into_iter();
+    let offences: Vec<_> = manifests
+        .filter_map(|(path, _)| {
+            let (example, _) = path.strip_prefix("examples/")?.split_once('/')?;
+            (!tests.contains(&format!("\"{example}\""))).then(|| example.to_owned())
+        })
+        .collect();
+    assert_none("each example is built and run by a test that names it", &offences);
+}
+
+#[test]
 fn links_between_documents_lead_somewhere() {
     let mut offences = Vec::new();
     for (path, text) in tracked(".md") {
