@@ -4,7 +4,7 @@
 use crate::commands::inspect;
 use crate::context::Context;
 use crate::exit::{Ended, Exit, Failure};
-use everstep_client::RunId;
+use everstep_client::{RunId, RunView};
 use everstep_core::{Entry, JournalEvent};
 use everstep_engine::{ActivationError, Module};
 use everstep_server::replay::{ReplayError, Verified, verify};
@@ -38,7 +38,11 @@ pub(crate) async fn run(context: &Context, args: Args) -> Ended {
     let client = context.client()?;
     let run = client.run(args.run).await?;
     let module = match &args.module {
-        Some(file) => inspect::load(&context.output, file).await?,
+        Some(file) => {
+            let module = inspect::load(&context.output, file).await?;
+            has_workflow(&module, &run)?;
+            module
+        }
         None => {
             let _progress = context.output.spinner(format!("fetching module {}", run.digest));
             inspect::compile(client.module_content(run.digest).await?).await?
@@ -85,6 +89,20 @@ fn begins_step(event: &JournalEvent) -> bool {
             | JournalEvent::TimerFired { .. }
             | JournalEvent::Delivered { .. }
     )
+}
+
+/// A module without the workflow would only show that its first step is another one.
+fn has_workflow(module: &Module, run: &RunView) -> Result<(), Failure> {
+    let manifest = module.manifest();
+    if manifest.workflow(&run.workflow, &run.version).is_some() {
+        return Ok(());
+    }
+    let known = manifest.workflows.iter().map(|w| format!("{} {}", w.name, w.version));
+    let known = known.collect::<Vec<_>>().join(", ");
+    let detail =
+        format!("the module has no workflow {} {}; it has {known}", run.workflow, run.version);
+    Err(Failure::new("run.unknown_workflow", detail)
+        .fix("replay on a module that has the run's workflow in the run's version"))
 }
 
 async fn replay(module: Arc<Module>, entries: Vec<Entry>) -> Result<Verified, Failure> {
