@@ -2,7 +2,7 @@
 //! stand in its file below `commands/`.
 
 use crate::commands::{
-    build, completions, dev, doctor, inspect, modules, runs, server, start, upload,
+    bench, build, completions, dev, doctor, inspect, modules, runs, server, start, upload,
 };
 use clap::{Args, Parser, Subcommand};
 
@@ -68,6 +68,8 @@ pub(crate) enum Verb {
     Dev(dev::Args),
     /// Check this machine's set-up and say how to fix it
     Doctor(doctor::Args),
+    /// Measure the speed of durable steps on this machine
+    Bench(bench::Args),
     /// Print shell completions
     Completions(completions::Args),
 }

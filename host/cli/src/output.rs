@@ -62,13 +62,13 @@ impl Output {
         } else {
             serde_json::to_string(value)
         };
-        self.line(&text.map_err(|e| Failure::new("output.json", e.to_string()))?)
+        self.line(&text.map_err(|e| Failure::new("output.stdout", e.to_string()))?)
     }
 
     /// Writes one of many values to stdout, always on one line.
     pub(crate) fn row(&self, value: &impl Serialize) -> Result<(), Failure> {
         let text = serde_json::to_string(value);
-        self.line(&text.map_err(|e| Failure::new("output.json", e.to_string()))?)
+        self.line(&text.map_err(|e| Failure::new("output.stdout", e.to_string()))?)
     }
 
     /// Writes bytes to stdout.

@@ -9,6 +9,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// How many lines of stderr an error message repeats.
 const LAST_WORDS: usize = 12;
 
+/// The most bytes of lines that one activation or task attempt leaves behind. They travel in one
+/// commit, so there has to be an end.
+const BYTES_MAX: usize = 4 << 20;
+
 /// Where the time of a line comes from.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Clock {
@@ -37,6 +41,7 @@ struct Partial {
 #[derive(Debug)]
 pub(crate) struct LogBuffer {
     lines: Vec<LogLine>,
+    bytes: usize,
     dropped: u64,
     stdout: Partial,
     stderr: Partial,
@@ -53,6 +58,7 @@ impl LogBuffer {
     pub(crate) fn new(clock: Clock, op: Option<OpId>, attempt: u32, limits: &Limits) -> Self {
         Self {
             lines: Vec::new(),
+            bytes: 0,
             dropped: 0,
             stdout: Partial::default(),
             stderr: Partial::default(),
@@ -98,6 +104,7 @@ impl LogBuffer {
                 self.end_line(stream);
             }
         }
+        self.bytes = 0;
         let mut lines = std::mem::take(&mut self.lines);
         if self.dropped > 0 {
             let message = format!("{} further lines were dropped", self.dropped);
@@ -172,7 +179,7 @@ impl LogBuffer {
         fields: Option<Payload>,
         lost: usize,
     ) {
-        if self.lines.len() >= self.lines_max {
+        if self.lines.len() >= self.lines_max || self.bytes >= BYTES_MAX {
             self.dropped += 1;
             return;
         }
@@ -181,6 +188,7 @@ impl LogBuffer {
         if message.len() < whole && (lost > 0 || whole > self.line_bytes) {
             message.push_str(&format!(" … (cut, the line had {whole} bytes)"));
         }
+        self.bytes += message.len() + fields.as_ref().map_or(0, Payload::len);
         let line = self.line(level, source, message, fields);
         self.lines.push(line);
     }

@@ -53,6 +53,7 @@ struct State {
 pub struct Dispatch {
     state: Mutex<State>,
     work: Notify,
+    moves: Notify,
     lease_time: Duration,
 }
 
@@ -61,7 +62,7 @@ impl Dispatch {
     #[must_use]
     pub fn new(lease_time: Duration, first_token: u64) -> Self {
         let state = State { last_token: first_token, overflow: true, ..State::default() };
-        Self { state: Mutex::new(state), work: Notify::new(), lease_time }
+        Self { state: Mutex::new(state), work: Notify::new(), moves: Notify::new(), lease_time }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -96,7 +97,11 @@ impl Dispatch {
         let run = record.id();
         if state.leases.contains_key(&run) {
             state.tell_holder(run);
-        } else if record.ready {
+            drop(state);
+            self.moves.notify_waiters();
+            return;
+        }
+        if record.ready {
             if state.enqueue(run) && state.records.len() < RECORDS_MAX {
                 state.records.insert(run, record.clone());
             } else if let Some(known) = state.records.get_mut(&run) {
@@ -148,6 +153,20 @@ impl Dispatch {
         }
     }
 
+    /// Waits until something happened to a run that this host has, and says to which.
+    pub async fn next_moved(&self, host: HostId) -> RunId {
+        loop {
+            let notified = self.moves.notified();
+            tokio::pin!(notified);
+            // From here on no notification is missed.
+            notified.as_mut().enable();
+            if let Some(run) = self.state().take_moved(host) {
+                return run;
+            }
+            notified.await;
+        }
+    }
+
     /// Whether this token is that of the run's current lease.
     #[must_use]
     pub fn holds(&self, run: RunId, token: Token) -> bool {
@@ -178,7 +197,7 @@ impl Dispatch {
         let moved = state.leases.remove(&run).is_some_and(|held| held.moved);
         let again = moved || matches!(how, HandBack::Now);
         if again {
-            state.enqueue(run);
+            state.requeue(run);
             drop(state);
             self.work.notify_one();
         }
@@ -197,7 +216,7 @@ impl Dispatch {
             .collect();
         for run in &expired {
             state.leases.remove(run);
-            state.enqueue(*run);
+            state.requeue(*run);
             tracing::warn!(%run, "the lease expired; the run is queued again");
         }
         drop(state);
@@ -258,9 +277,16 @@ impl State {
             self.overflow = true;
             return false;
         }
-        self.queued.insert(run);
-        self.queue.push_back(run);
+        self.requeue(run);
         true
+    }
+
+    /// Queues a run that was leased, also when the queue is full: nobody else may know that it has
+    /// work. There are never more of these than leases.
+    fn requeue(&mut self, run: RunId) {
+        if self.queued.insert(run) {
+            self.queue.push_back(run);
+        }
     }
 
     fn tell_holder(&mut self, run: RunId) {
@@ -272,22 +298,26 @@ impl State {
         }
     }
 
-    fn take(&mut self, host: HostId, lease_time: Duration) -> Option<Work<Option<Record>>> {
+    fn take_moved(&mut self, host: HostId) -> Option<RunId> {
         while let Some(run) = self.moved.get_mut(&host).and_then(VecDeque::pop_front) {
             if let Some(held) = self.leases.get_mut(&run)
                 && held.host == host
             {
                 held.told = false;
-                return Some(Work::Moved { run });
+                return Some(run);
             }
         }
+        None
+    }
+
+    fn take(&mut self, host: HostId, lease_time: Duration) -> Option<Work<Option<Record>>> {
         let run = self.queue.pop_front()?;
         self.queued.remove(&run);
         self.last_token += 1;
         let token = Token(self.last_token);
         let expires = Instant::now() + lease_time;
         self.leases.insert(run, Held { token, host, expires, moved: false, told: false });
-        Some(Work::Run { run, token, record: self.records.remove(&run) })
+        Some(Work { run, token, record: self.records.remove(&run) })
     }
 }
 
@@ -305,10 +335,8 @@ mod tests {
     }
 
     async fn leased(dispatch: &Dispatch) -> (RunId, Token) {
-        match dispatch.next(HostId(1)).await.unwrap() {
-            Work::Run { run, token, .. } => (run, token),
-            Work::Moved { run } => panic!("{run} moved"),
-        }
+        let Work { run, token, .. } = dispatch.next(HostId(1)).await.unwrap();
+        (run, token)
     }
 
     #[tokio::test]
@@ -328,13 +356,16 @@ mod tests {
         let (id, token) = leased(&d).await;
         for _ in 0..2 {
             d.state().tell_holder(id);
-            assert!(matches!(d.next(HostId(1)).await, Some(Work::Moved { run }) if run == id));
+            assert_eq!(d.next_moved(HostId(1)).await, id);
         }
-        assert!(d.hand_back(id, token, &HandBack::Idle), "it moved before it was handed back");
+        assert!(
+            d.hand_back(id, token, &HandBack::Idle(None)),
+            "it moved before it was handed back"
+        );
         let (again, newer) = leased(&d).await;
         assert!(again == id && newer > token);
         d.wake(id);
-        assert!(d.hand_back(id, newer, &HandBack::Idle), "a timer came due meanwhile");
+        assert!(d.hand_back(id, newer, &HandBack::Idle(None)), "a timer came due meanwhile");
         let (_, newer) = leased(&d).await;
         assert!(!d.hand_back(id, token, &HandBack::Now), "an old token ends nothing");
         assert!(d.holds(id, newer));

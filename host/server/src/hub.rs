@@ -38,7 +38,12 @@ impl Hub {
         }
         let run = record.id();
         if let Some(sender) = self.shard(run).get(&run) {
-            sender.send_replace(Some(record.state.kind()));
+            // Commits may be told out of order; nothing comes after an end.
+            sender.send_modify(|state| {
+                if !state.is_some_and(StateKind::is_terminal) {
+                    *state = Some(record.state.kind());
+                }
+            });
         }
     }
 

@@ -5,7 +5,7 @@ use crate::committer::Committer;
 use crate::dispatch::Dispatch;
 use crate::timers::Timers;
 use async_trait::async_trait;
-use everstep_core::{Commit, Digest, Entry, Record, RunId, Token};
+use everstep_core::{Commit, Digest, Entry, Record, RunId, Timestamp, Token};
 use everstep_store::{Store, StoreError};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,30 +14,22 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct HostId(pub u64);
 
-/// What a server has for a host.
+/// What a server has for a host: a run to advance, leased under a token.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Work<R = Record> {
-    /// A run to advance, leased under this token.
-    Run {
-        /// The run.
-        run: RunId,
-        /// The fencing token of the lease.
-        token: Token,
-        /// The run's record.
-        record: R,
-    },
-    /// Something happened to a run that the host has: read the end of its journal.
-    Moved {
-        /// The run.
-        run: RunId,
-    },
+pub struct Work<R = Record> {
+    /// The run to advance.
+    pub run: RunId,
+    /// The fencing token of the lease.
+    pub token: Token,
+    /// The run's record.
+    pub record: R,
 }
 
 /// Why a host gives a run back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HandBack {
-    /// Nothing is to be done before the record's `wake_at`.
-    Idle,
+    /// Nothing is to be done before this time, which is the record's `wake_at`.
+    Idle(Option<Timestamp>),
     /// There is more to do, for whoever takes it.
     Now,
     /// Something outside the run is in the way; try again after this time.
@@ -56,6 +48,9 @@ pub enum LinkError {
     /// What is stored is damaged.
     #[error("{0}")]
     Corrupt(String),
+    /// More than the store takes in one piece.
+    #[error("{0}")]
+    TooLarge(String),
     /// The server or its store does not answer.
     #[error("{0}")]
     Unavailable(String),
@@ -66,6 +61,10 @@ pub enum LinkError {
 pub trait HostLink: Send + Sync + 'static {
     /// Waits for work. None when there will be no more.
     async fn next_work(&self, host: HostId) -> Option<Work>;
+
+    /// Waits until something happened to a run that the host has: the end of its journal is to be
+    /// read.
+    async fn next_moved(&self, host: HostId) -> RunId;
 
     /// The bytes of a module.
     async fn module(&self, digest: Digest) -> Result<Vec<u8>, LinkError>;
@@ -105,25 +104,26 @@ pub struct LocalLink {
 impl HostLink for LocalLink {
     async fn next_work(&self, host: HostId) -> Option<Work> {
         loop {
-            let (run, token, record) = match self.dispatch.next(host).await? {
-                Work::Moved { run } => return Some(Work::Moved { run }),
-                Work::Run { run, token, record } => (run, token, record),
-            };
+            let Work { run, token, record } = self.dispatch.next(host).await?;
             let record = match record {
                 Some(record) => Ok(Some(record)),
                 None => self.store.record(run).await,
             };
             match record {
                 Ok(Some(record)) if !record.is_terminal() => {
-                    return Some(Work::Run { run, token, record });
+                    return Some(Work { run, token, record });
                 }
-                Ok(_) => self.hand_back(run, token, HandBack::Idle).await,
+                Ok(_) => self.hand_back(run, token, HandBack::Idle(None)).await,
                 Err(error) => {
                     tracing::error!(%run, %error, "the record of a run cannot be read");
                     self.hand_back(run, token, HandBack::Later(Duration::from_secs(10))).await;
                 }
             }
         }
+    }
+
+    async fn next_moved(&self, host: HostId) -> RunId {
+        self.dispatch.next_moved(host).await
     }
 
     async fn module(&self, digest: Digest) -> Result<Vec<u8>, LinkError> {
@@ -149,11 +149,18 @@ impl HostLink for LocalLink {
 
     async fn hand_back(&self, run: RunId, token: Token, how: HandBack) {
         let queued = self.dispatch.hand_back(run, token, &how);
-        if let HandBack::Later(pause) = how
-            && !queued
-        {
-            let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
-            self.timers.wake_later(run, crate::clock::now().plus(pause_ms));
+        if queued {
+            return;
+        }
+        match how {
+            HandBack::Later(pause) => {
+                let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+                self.timers.wake_later(run, crate::clock::now().plus(pause_ms));
+            }
+            // Commits of host and API may have reached the timers out of order, or a wake-up of
+            // ours taken the place of this one: whoever had the run last knows best.
+            HandBack::Idle(Some(at)) => self.timers.remind(run, at),
+            HandBack::Idle(None) | HandBack::Now => {}
         }
     }
 
@@ -168,6 +175,7 @@ impl From<StoreError> for LinkError {
             StoreError::Conflict { .. } | StoreError::AlreadyExists => Self::Conflict,
             StoreError::LeaseLost => Self::LeaseLost,
             StoreError::Corrupt { what } => Self::Corrupt(what),
+            error @ StoreError::TooLarge { .. } => Self::TooLarge(error.to_string()),
             other => Self::Unavailable(other.to_string()),
         }
     }

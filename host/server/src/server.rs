@@ -154,7 +154,9 @@ impl Server {
                     timers: Arc::clone(&timers),
                 });
                 let threads = host_runtime(options.host_threads).map_err(ServerError::Threads)?;
-                let serving = threads.spawn(host::serve(link, engine, bounds, drained.clone()));
+                let control = tokio::runtime::Handle::current();
+                let serving =
+                    threads.spawn(host::serve(link, engine, bounds, drained.clone(), control));
                 Some((threads, serving))
             }
             None => None,
@@ -235,7 +237,8 @@ fn host_runtime(threads: Option<usize>) -> std::io::Result<Runtime> {
     if let Some(threads) = threads {
         builder.worker_threads(threads.max(1));
     }
-    builder.thread_name("everstep-host").enable_all().build()
+    // Guests compute between two looks at timers and sockets: look more often than usual.
+    builder.thread_name("everstep-host").event_interval(8).enable_all().build()
 }
 
 async fn serve_timers(timers: Arc<Timers>, store: Arc<dyn Store>, dispatch: Arc<Dispatch>) {

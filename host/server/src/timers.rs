@@ -29,6 +29,8 @@ struct State {
     due: BTreeSet<(Timestamp, RunId)>,
     by_run: HashMap<RunId, Timestamp>,
     horizon: Timestamp,
+    /// The last timer that was read from the store.
+    read_to: Option<Due>,
 }
 
 /// See the module.
@@ -56,6 +58,14 @@ impl Timers {
     pub fn wake_later(&self, run: RunId, at: Timestamp) {
         let mut state = self.state();
         if state.by_run.get(&run).is_none_or(|known| at < *known) {
+            self.set(&mut state, run, at);
+        }
+    }
+
+    /// Makes sure that a run is woken at its time, if that is near.
+    pub fn remind(&self, run: RunId, at: Timestamp) {
+        let mut state = self.state();
+        if at <= state.horizon && state.by_run.get(&run).is_none_or(|known| at < *known) {
             self.set(&mut state, run, at);
         }
     }
@@ -105,19 +115,16 @@ impl Timers {
 
     /// Moves the horizon on when half of it has passed.
     async fn read_ahead(&self, store: &Arc<dyn Store>, now: Timestamp) -> Result<(), StoreError> {
-        let start = {
+        let (start, mut after) = {
             let state = self.state();
             if state.horizon >= now.plus(HORIZON_MS / 2) || state.due.len() > READ_AHEAD_MAX {
                 return Ok(());
             }
-            state.horizon
+            (state.horizon, state.read_to)
         };
         let until = now.plus(HORIZON_MS);
         // From here on commits up to the new horizon are noted by `changed`; older ones are read.
         self.state().horizon = until;
-        // What lies before the old horizon is in memory or was told already.
-        let mut after = (start > Timestamp::default())
-            .then_some(Due { at: start, run: RunId::from_bytes([0xff; 16]) });
         loop {
             let page = match store.due(until, after, PAGE).await {
                 Ok(page) => page,
@@ -126,8 +133,12 @@ impl Timers {
                     return Err(error);
                 }
             };
-            let Some(last) = page.last().copied() else { return Ok(()) };
             let mut state = self.state();
+            let Some(last) = page.last().copied() else {
+                // What lies before the horizon is in memory from now on, or was told already.
+                state.read_to = Some(Due { at: until, run: RunId::from_bytes([0xff; 16]) });
+                return Ok(());
+            };
             for due in page {
                 // A commit that was noted meanwhile is newer than this page.
                 if !state.by_run.contains_key(&due.run) {
@@ -135,7 +146,7 @@ impl Timers {
                 }
             }
             if state.due.len() > READ_AHEAD_MAX {
-                state.horizon = last.at;
+                (state.horizon, state.read_to) = (last.at, Some(last));
                 return Ok(());
             }
             after = Some(last);

@@ -1,5 +1,6 @@
 //! One file per verb. Each has its `Args` and a `run` that says how it ended.
 
+pub(crate) mod bench;
 pub(crate) mod build;
 pub(crate) mod completions;
 pub(crate) mod dev;
@@ -27,6 +28,7 @@ pub(crate) async fn run(context: &Context, verb: Verb) -> Ended {
         Verb::Runs(verb) => runs::run(context, verb).await,
         Verb::Dev(args) => dev::run(context, args).await,
         Verb::Doctor(args) => doctor::run(context, args).await,
+        Verb::Bench(args) => bench::run(context, args).await,
         Verb::Completions(args) => completions::run(context, args),
     }
 }

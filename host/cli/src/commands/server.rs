@@ -7,8 +7,13 @@ use crate::output::Output;
 use everstep_server::{HostOptions, Server, ServerError, ServerOptions};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
+
+/// Programs that started this one may pass a signal on which came to it directly, too; that is not
+/// somebody losing patience.
+const ECHO: Duration = Duration::from_millis(500);
 
 /// Run the server, and a host in the same process.
 #[derive(Debug, clap::Args)]
@@ -32,7 +37,7 @@ pub(crate) struct Args {
     no_host: bool,
     /// How many runs are executed at once (sleeping ones do not count)
     #[arg(long, value_name = "N", conflicts_with = "no_host")]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=16_384))]
     concurrency: Option<u32>,
 }
 
@@ -90,9 +95,13 @@ pub(super) fn url(server: &Server) -> String {
 /// Ends the server gracefully, unless a second signal comes.
 pub(super) async fn shut_down(output: &Output, server: Server) -> Ended {
     output.note("shutting down; once more stops at once");
+    let again = async {
+        tokio::time::sleep(ECHO).await;
+        stop_signal().await
+    };
     tokio::select! {
         () = server.shutdown() => Ok(Exit::Done),
-        signal = stop_signal() => {
+        signal = again => {
             signal?;
             Err(Failure::new("server.interrupted", "stopped before everything had ended"))
         }

@@ -200,7 +200,11 @@ impl Run {
             | (Some(Pending::Timer { .. }), CommandKind::Timer) => {}
             _ => return Err(self.corrupt("it completes what is not pending")),
         }
-        self.answers.retain(|(answered, _)| *answered != op);
+        if self.answers.front().is_some_and(|(answered, _)| *answered == op) {
+            self.answers.pop_front();
+        } else {
+            self.answers.retain(|(answered, _)| *answered != op);
+        }
         if let (Some(result), Some(pending), true) = (result, pending, self.reuse.is_enabled()) {
             let identity = match pending {
                 Pending::Task(task) => task_identity(&task.name, task.input.hash()),

@@ -5,6 +5,9 @@ use everstep_core::StuckCause;
 use everstep_engine::{ActivationError, LoadError};
 use std::convert::Infallible;
 
+const RESTORE_MODULE: &str =
+    "Restore the store from a backup, or upload the same bytes again; then retry the run.";
+
 /// Why a replay could not rebuild a run: for good, or because something is in the way now.
 pub(super) fn of_replay(error: ReplayError) -> Result<StuckCause, String> {
     match error {
@@ -35,10 +38,19 @@ pub(super) fn corrupt(message: String) -> StuckCause {
     }
 }
 
+pub(super) fn no_module(what: &str) -> StuckCause {
+    StuckCause {
+        code: "module.load".into(),
+        message: what.into(),
+        remedy: RESTORE_MODULE.into(),
+        divergence: None,
+    }
+}
+
 pub(super) fn unloadable(error: &LoadError<Infallible>) -> StuckCause {
     let remedy = match error {
         LoadError::Module(error) => error.fix(),
-        _ => "Restore the store from a backup, or upload the same bytes again; then retry the run.",
+        _ => RESTORE_MODULE,
     };
     StuckCause {
         code: "module.load".into(),

@@ -24,6 +24,8 @@ use tokio::sync::{Notify, Semaphore, watch};
 
 /// Activations that may be decided before a commit.
 const BATCH_ENTRIES: usize = 256;
+/// Bytes of task results and log lines that may be decided before a commit.
+const BATCH_BYTES: usize = 8 << 20;
 /// How often an activation that the host interrupted is repeated before the run counts as stuck.
 const INTERRUPTIONS_MAX: u32 = 3;
 
@@ -71,6 +73,7 @@ pub(super) struct Driver<'a> {
     moved: Arc<Notify>,
     executions: Executions,
     staged: Option<Commit>,
+    staged_bytes: usize,
     interruptions: u32,
 }
 
@@ -83,6 +86,7 @@ impl<'a> Driver<'a> {
             moved,
             executions: Executions::default(),
             staged: None,
+            staged_bytes: 0,
             interruptions: 0,
         }
     }
@@ -122,7 +126,7 @@ impl<'a> Driver<'a> {
             Some(resting) => resting,
             None => load::load(&self.record, &module, &*parts.link).await?,
         };
-        self.record = guest.run.record().clone();
+        self.correct_record(&guest);
         self.executions.stop_stale(&guest.run);
         loop {
             self.advance(&mut guest, &module).await?;
@@ -131,7 +135,11 @@ impl<'a> Driver<'a> {
                 self.executions.stop(op);
             }
             if guest.run.record().is_terminal() {
-                return Err(Stop::Back(HandBack::Idle));
+                return Err(Stop::Back(HandBack::Idle(None)));
+            }
+            // A commit takes only so much; what is left must not wait for something to happen.
+            if self.executions.has_ended() {
+                continue;
             }
             if *parts.draining.borrow() && self.executions.is_quiet() {
                 return Err(Stop::Back(HandBack::Now));
@@ -139,9 +147,11 @@ impl<'a> Driver<'a> {
             self.start_tasks(&mut guest, &module);
             let until = match guest.run.next(clock::now()) {
                 Next::Wait(until) => until,
-                Next::Ended => return self.rest_stuck(&guest).await,
+                Next::Ended => return Err(Stop::Back(HandBack::Idle(None))),
                 Next::Deliver(_) | Next::Decide(_) => continue,
             };
+            // Asking what is next may have released retries that came due just now.
+            self.start_tasks(&mut guest, &module);
             if self.executions.is_idle() && !guest.run.has_startable_tasks() {
                 return self.rest(guest);
             }
@@ -149,9 +159,22 @@ impl<'a> Driver<'a> {
         }
     }
 
+    /// A run that was stuck and is asked to go on is queued, whatever its journal says. Where the
+    /// stored record differs from what the journal tells, it is written again with the next commit.
+    fn correct_record(&mut self, guest: &Resting) {
+        let told = |record: &Record| (record.state.kind(), record.wake_at, record.ready);
+        let (stored, derived) = (&self.record, guest.run.record());
+        if stored.length == derived.length && told(stored) != told(derived) {
+            self.staged = Some(guest.run.restate());
+        }
+        self.record = derived.clone();
+    }
+
     /// Decides everything that can be decided now, up to the size of one commit.
     async fn advance(&mut self, guest: &mut Resting, module: &Arc<Module>) -> Result<(), Stop> {
-        while self.staged.as_ref().is_none_or(|staged| staged.entries.len() < BATCH_ENTRIES) {
+        while self.staged_bytes < BATCH_BYTES
+            && self.staged.as_ref().is_none_or(|staged| staged.entries.len() < BATCH_ENTRIES)
+        {
             let now = clock::now();
             if let Some(ended) = self.executions.next_ended() {
                 self.task_ended(guest, module, ended).await?;
@@ -177,6 +200,7 @@ impl<'a> Driver<'a> {
         module: &Arc<Module>,
         ended: Ended,
     ) -> Result<(), Stop> {
+        self.staged_bytes += ended.bytes();
         let Ended { op, result, logs } = ended;
         let finished = guest.run.finish_attempt(op, result, logs.clone(), clock::now());
         match finished {
@@ -200,7 +224,7 @@ impl<'a> Driver<'a> {
                 self.flush().await?;
                 return Err(Stop::stuck(cause, Some(delivery)));
             }
-            Err(ActivationError::Interrupted) => return Err(self.interrupted()),
+            Err(ActivationError::Interrupted) => return Err(self.interrupted(delivery).await),
             Err(error) => {
                 tracing::warn!(run = %self.record.id(), %error, "a guest could not be activated");
                 return Err(Stop::Back(HandBack::Later(Duration::from_millis(500))));
@@ -235,14 +259,16 @@ impl<'a> Driver<'a> {
         }
     }
 
-    fn interrupted(&mut self) -> Stop {
+    async fn interrupted(&mut self, delivery: Delivery) -> Stop {
         self.interruptions += 1;
         tracing::warn!(run = %self.record.id(), "an activation took too long");
         if self.interruptions < INTERRUPTIONS_MAX {
             return Stop::Reload;
         }
-        let cause = causes::interrupted(INTERRUPTIONS_MAX);
-        Stop::stuck(cause, None)
+        match self.flush().await {
+            Ok(()) => Stop::stuck(causes::interrupted(INTERRUPTIONS_MAX), Some(delivery)),
+            Err(stop) => stop,
+        }
     }
 
     fn decide(&mut self, guest: &mut Resting, input: Input) -> Result<(), Stop> {
@@ -265,6 +291,7 @@ impl<'a> Driver<'a> {
 
     /// Makes what was decided durable.
     async fn flush(&mut self) -> Result<(), Stop> {
+        self.staged_bytes = 0;
         let Some(mut commit) = self.staged.take() else {
             self.executions.decided();
             return Ok(());
@@ -280,6 +307,9 @@ impl<'a> Driver<'a> {
             }
             Err(LinkError::Conflict) => Err(Stop::Reload),
             Err(LinkError::LeaseLost) => Err(Stop::Lost),
+            Err(LinkError::TooLarge(message)) => {
+                Err(Stop::stuck(causes::limit("limit.commit_bytes", message), None))
+            }
             Err(error) => {
                 tracing::error!(run = %self.record.id(), %error, "a commit failed");
                 Err(Stop::Back(HandBack::Later(Duration::from_secs(1))))
@@ -336,24 +366,19 @@ impl<'a> Driver<'a> {
         self.executions.wind_down(self.parts.drain).await;
         let (digest, parts) = (self.record.origin.digest, self.parts);
         let module = parts.modules.get(digest, &*parts.link, &parts.engine).await?;
-        self.advance(guest, &module).await?;
-        self.flush().await?;
-        Err(Stop::Back(HandBack::Now))
+        loop {
+            self.advance(guest, &module).await?;
+            self.flush().await?;
+            if !self.executions.has_ended() || guest.run.record().is_terminal() {
+                return Err(Stop::Back(HandBack::Now));
+            }
+        }
     }
 
     fn rest<T>(&mut self, guest: Resting) -> Result<T, Stop> {
+        let wake_at = guest.run.record().wake_at;
         self.parts.warm.put(guest);
-        Err(Stop::Back(HandBack::Idle))
-    }
-
-    /// The run cannot go on. When the store does not say so yet (it was asked to go on, in vain),
-    /// it has to.
-    async fn rest_stuck<T>(&mut self, guest: &Resting) -> Result<T, Stop> {
-        if !matches!(self.record.state, RunState::Stuck { .. }) {
-            self.staged = Some(guest.run.restate());
-            self.flush().await?;
-        }
-        Err(Stop::Back(HandBack::Idle))
+        Err(Stop::Back(HandBack::Idle(wake_at)))
     }
 
     /// Writes that the run is stuck. The guest is gone; what the state machine needs is folded from
@@ -370,10 +395,10 @@ impl<'a> Driver<'a> {
         let input = Input::Stuck { cause, undelivered };
         match run.handle(input, clock::now()) {
             Ok(commit) => self.staged = Some(commit),
-            Err(_) => return Stop::Back(HandBack::Idle),
+            Err(_) => return Stop::Back(HandBack::Idle(None)),
         }
         match self.flush().await {
-            Ok(()) => Stop::Back(HandBack::Idle),
+            Ok(()) => Stop::Back(HandBack::Idle(None)),
             Err(stop) => stop,
         }
     }
@@ -387,7 +412,7 @@ impl<'a> Driver<'a> {
         let expected_length = record.length;
         self.staged = Some(Commit { expected_length, token: None, entries, logs, record });
         match self.flush().await {
-            Ok(()) => Stop::Back(HandBack::Idle),
+            Ok(()) => Stop::Back(HandBack::Idle(None)),
             Err(stop) => stop,
         }
     }

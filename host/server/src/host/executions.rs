@@ -33,9 +33,15 @@ impl Executions {
         self.handles.is_empty()
     }
 
-    /// How many more attempts may begin.
+    /// Whether an attempt that ended is to be decided.
+    pub(super) fn has_ended(&self) -> bool {
+        !self.ended.is_empty()
+    }
+
+    /// How many more attempts may begin. Those that ended count until they are decided, which
+    /// bounds what a run holds in memory.
     pub(super) fn room(&self) -> usize {
-        MOST.saturating_sub(self.handles.len())
+        MOST.saturating_sub(self.handles.len() + self.ended.len())
     }
 
     /// Begins attempts. After a reload one may be under way already, or wait to be decided; it is

@@ -50,7 +50,12 @@ impl Modules {
         if let Some(module) = engine.cached(&digest) {
             return Ok(module);
         }
-        let bytes = link.module(digest).await?;
+        let bytes = match link.module(digest).await {
+            Err(LinkError::Corrupt(what)) => {
+                return Err(LoadError::Stuck(causes::no_module(&what)));
+            }
+            fetched => fetched?,
+        };
         let engine = Arc::clone(engine);
         let load = move || engine.load::<Infallible>(&digest, || Ok(bytes));
         let loaded = tokio::task::spawn_blocking(load).await;

@@ -18,6 +18,7 @@ use everstep_engine::Engine;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore, watch};
 use warm::Warm;
 
@@ -69,20 +70,28 @@ impl Active {
 struct ActiveEntry {
     active: Arc<Active>,
     run: RunId,
+    token: Token,
 }
 
 impl Drop for ActiveEntry {
     fn drop(&mut self) {
-        self.active.runs().remove(&self.run);
+        let mut runs = self.active.runs();
+        // After a lost lease the run may be here again under a newer token.
+        if runs.get(&self.run).is_some_and(|(token, _)| *token == self.token) {
+            runs.remove(&self.run);
+        }
     }
 }
 
-/// Serves until the link says that there is no more work, then ends what is under way.
+/// Serves until the link says that there is no more work, then ends what is under way. Runs on a
+/// runtime that guests may keep busy; what must not wait for them (leases, news of cancels) runs on
+/// `control`.
 pub async fn serve(
     link: Arc<dyn HostLink>,
     engine: Arc<Engine>,
     options: HostOptions,
     mut draining: watch::Receiver<bool>,
+    control: Handle,
 ) {
     let host = HostId(u64::from(std::process::id()));
     let parts = Arc::new(Parts {
@@ -96,17 +105,18 @@ pub async fn serve(
     });
     let active = Arc::new(Active::default());
     let slots = Arc::new(Semaphore::new(options.concurrency));
-    let renewing = tokio::spawn(renew(Arc::clone(&link), Arc::clone(&active)));
+    let renewing = control.spawn(renew(Arc::clone(&link), Arc::clone(&active)));
+    let hearing = control.spawn(hear(Arc::clone(&link), host, Arc::clone(&active)));
     loop {
         let slot = tokio::select! {
             slot = Arc::clone(&slots).acquire_owned() => slot,
             _ = draining.wait_for(|draining| *draining) => break,
         };
         let Ok(slot) = slot else { break };
-        let Some((run, token, record)) = next_run(&*link, host, &active).await else { break };
+        let Some(Work { run, token, record }) = link.next_work(host).await else { break };
         let moved = Arc::new(Notify::new());
         active.runs().insert(run, (token, Arc::clone(&moved)));
-        let entry = ActiveEntry { active: Arc::clone(&active), run };
+        let entry = ActiveEntry { active: Arc::clone(&active), run, token };
         let parts = Arc::clone(&parts);
         tokio::spawn(async move {
             let back = Driver::new(&parts, record, token, moved).drive().await;
@@ -124,22 +134,15 @@ pub async fn serve(
         tracing::warn!("some runs did not come to rest in time; they go on after the next start");
     }
     renewing.abort();
+    hearing.abort();
 }
 
-/// The next run to drive. What concerns runs that are driven already is passed on to them.
-async fn next_run(
-    link: &dyn HostLink,
-    host: HostId,
-    active: &Active,
-) -> Option<(RunId, Token, everstep_core::Record)> {
+/// Passes on what happened to runs that are driven here.
+async fn hear(link: Arc<dyn HostLink>, host: HostId, active: Arc<Active>) {
     loop {
-        match link.next_work(host).await? {
-            Work::Run { run, token, record } => return Some((run, token, record)),
-            Work::Moved { run } => {
-                if let Some((_, moved)) = active.runs().get(&run) {
-                    moved.notify_one();
-                }
-            }
+        let run = link.next_moved(host).await;
+        if let Some((_, moved)) = active.runs().get(&run) {
+            moved.notify_one();
         }
     }
 }

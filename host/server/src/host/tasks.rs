@@ -21,6 +21,13 @@ pub(super) struct Ended {
 }
 
 impl Ended {
+    /// About how much it adds to a commit.
+    pub(super) fn bytes(&self) -> usize {
+        let line =
+            |line: &LogLine| line.message.len() + line.fields.as_ref().map_or(0, Payload::len);
+        self.result.as_ref().map_or(0, Payload::len) + self.logs.iter().map(line).sum::<usize>()
+    }
+
     /// An attempt that the host could not make.
     pub(super) fn host_failed(op: OpId, why: &str) -> Self {
         let failure = Failure::new("task.host", format!("the host could not run the task: {why}"));

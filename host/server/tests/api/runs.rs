@@ -47,7 +47,7 @@ async fn what_a_host_has_is_running_and_what_it_left_is_queued() {
     let fixture = Fixture::new().await;
     let first = fixture.run().await;
     let second = fixture.run().await;
-    let Some(Work::Run { run, .. }) = fixture.dispatch.next(HostId(1)).await else { panic!() };
+    let Some(Work { run, .. }) = fixture.dispatch.next(HostId(1)).await else { panic!() };
     assert_eq!(run, first);
     assert_eq!(fixture.show(first).await.state, StateKind::Running);
     let waiting = fixture.show(second).await;

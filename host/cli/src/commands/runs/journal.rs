@@ -40,7 +40,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Ended {
 
 fn readable(context: &Context, view: &EntryView) -> Result<String, Failure> {
     let event = serde_json::to_value(&view.entry.event)
-        .map_err(|e| Failure::new("output.json", e.to_string()))?;
+        .map_err(|e| Failure::new("output.stdout", e.to_string()))?;
     let data = event.get("data").map(ToString::to_string).unwrap_or_default();
     let paint = context.output.paint;
     let head = format!("{:>6}  {}", view.seq, view.entry.at);

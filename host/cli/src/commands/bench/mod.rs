@@ -1,0 +1,77 @@
+//! `everstep bench`: the standard workloads, measured on this machine and this disk. Every result is
+//! printed with what it was measured on, and beside the raw speed of the same disk in the same run.
+
+mod fleet;
+mod machine;
+mod report;
+mod rig;
+mod sequential;
+
+use crate::context::Context;
+use crate::exit::{Ended, Exit, Failure};
+use clap::ValueEnum;
+use report::Report;
+use rig::Rig;
+use std::path::PathBuf;
+
+/// Measure the speed of durable steps.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Each workload runs in a server of its own, with a fresh store in DIR, which is removed
+afterwards. Every commit is on disk (fsync) before anything depends on it.
+
+Examples:
+  everstep bench sequential
+  everstep bench fleet --in-flight 2000
+  everstep bench fleet --runs 1000 --json"
+)]
+pub(crate) struct Args {
+    /// What to measure
+    #[arg(value_enum)]
+    workload: Workload,
+    /// Runs to start (fleet)
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    runs: u64,
+    /// Steps of each run; 1,000 for sequential, 10 for fleet when absent
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    steps: Option<u64>,
+    /// Runs that are under way at once (fleet)
+    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    in_flight: u64,
+    /// Where to put the data: on the disk that is to be measured
+    #[arg(long, value_name = "DIR", default_value = ".everstep")]
+    dir: PathBuf,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Workload {
+    /// One run, one no-op task after the other
+    Sequential,
+    /// Many runs of a few no-op tasks each
+    Fleet,
+}
+
+pub(crate) async fn run(context: &Context, args: Args) -> Ended {
+    let report = measure(context, &args).await?;
+    if context.output.is_json() {
+        context.output.value(&report)?;
+    } else {
+        context.output.line(&report.to_string())?;
+    }
+    Ok(Exit::Done)
+}
+
+async fn measure(context: &Context, args: &Args) -> Result<Report, Failure> {
+    let rig = Rig::start(&args.dir).await?;
+    let disk = rig.raw_appends()?;
+    let bar = context.output.spinner("measuring".into());
+    let measured = match args.workload {
+        Workload::Sequential => sequential::run(&rig, args.steps.unwrap_or(1_000)).await,
+        Workload::Fleet => {
+            fleet::run(&rig, args.runs, args.steps.unwrap_or(10), args.in_flight).await
+        }
+    };
+    drop(bar);
+    rig.stop().await;
+    Ok(Report::new(measured?, disk))
+}
