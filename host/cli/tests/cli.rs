@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used)]
 
 use insta::assert_snapshot;
+use std::collections::BTreeSet;
 use std::net::TcpListener;
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 const RUN: &str = "0198c0de-7a2b-7c3d-8e4f-5a6b7c8d9e0f";
@@ -193,4 +195,37 @@ fn doctor_checks_one_thing_after_the_other() {
     let ill =
         ["guest compiler: fail", "compiler version: fail", "data folder: fail", "server: warn"];
     assert_eq!(verdicts, ill);
+}
+
+/// The dotted words in the sources below a folder, up to their unit tests.
+fn codes_below(folder: &Path, found: &mut BTreeSet<String>) {
+    for entry in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+        if entry.is_dir() {
+            codes_below(&entry, found);
+        } else if !entry.ends_with("timeline_samples.rs") {
+            let text = std::fs::read_to_string(&entry).unwrap();
+            let text = text.split("#[cfg(test)]").next().unwrap_or_default();
+            let word = |word: &str| {
+                !word.is_empty() && word.chars().all(|c| c.is_ascii_lowercase() || c == '_')
+            };
+            let is_code = |text: &&str| {
+                text.split_once('.').is_some_and(|(left, right)| word(left) && word(right))
+            };
+            found.extend(text.split('"').skip(1).step_by(2).filter(is_code).map(str::to_owned));
+        }
+    }
+}
+
+#[test]
+fn every_code_is_documented() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let docs = root.join("../../docs");
+    let table = std::fs::read_to_string(docs.join("cli.md")).unwrap();
+    let sections = std::fs::read_to_string(docs.join("errors.md")).unwrap();
+    let mut codes = BTreeSet::new();
+    codes_below(&root.join("src"), &mut codes);
+    codes.retain(|code| code != "build.rs" && !sections.contains(&format!("### `{code}`")));
+    assert!(codes.len() > 10, "{codes:?}");
+    codes.retain(|code| !table.contains(&format!("| `{code}` |")));
+    assert!(codes.is_empty(), "docs/cli.md does not explain {codes:?}");
 }
