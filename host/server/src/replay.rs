@@ -118,17 +118,12 @@ pub struct Verified {
     pub attempt: u32,
 }
 
-/// Replays the last attempt in a journal, up to `until` entries, without any effect.
+/// Replays the last attempt in a journal, without any effect. A journal that is cut short must end
+/// with a whole step.
 ///
 /// # Errors
 /// At the first difference, or when the journal is damaged.
-pub fn verify(
-    module: &Arc<Module>,
-    journal: &[Entry],
-    until: Option<u64>,
-) -> Result<Verified, ReplayError> {
-    let until = until.and_then(|until| usize::try_from(until).ok()).unwrap_or(usize::MAX);
-    let journal = &journal[..journal.len().min(until)];
+pub fn verify(module: &Arc<Module>, journal: &[Entry]) -> Result<Verified, ReplayError> {
     let run = everstep_core::Run::fold(journal.iter().cloned())?;
     let (record, entries) = (run.record(), journal.len() as u64);
     let mut replayer =

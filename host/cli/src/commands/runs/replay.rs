@@ -106,7 +106,7 @@ fn has_workflow(module: &Module, run: &RunView) -> Result<(), Failure> {
 }
 
 async fn replay(module: Arc<Module>, entries: Vec<Entry>) -> Result<Verified, Failure> {
-    let replayed = tokio::task::spawn_blocking(move || verify(&module, &entries, None)).await;
+    let replayed = tokio::task::spawn_blocking(move || verify(&module, &entries)).await;
     let replayed = replayed.map_err(|e| Failure::new("engine.broken", e.to_string()))?;
     replayed.map_err(|error| {
         let detail = error.to_string();
