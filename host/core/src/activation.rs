@@ -195,11 +195,3 @@ impl Outcome {
         CommandIdentity { kind, name: String::new(), input_hash }
     }
 }
-
-impl CommandKind {
-    /// Whether it ends the attempt.
-    #[must_use]
-    pub fn is_end(self) -> bool {
-        matches!(self, Self::Complete | Self::Fail | Self::Cancelled)
-    }
-}

@@ -146,6 +146,11 @@ pub enum JournalEvent {
         /// Why.
         failure: Failure,
     },
+    /// The run took longer than its limit, and the host ended it as failed.
+    RunTimedOut {
+        /// What it says: the limit.
+        failure: Failure,
+    },
     /// The run ended because somebody asked for it.
     RunCancelled {
         /// Their words.
@@ -172,6 +177,7 @@ impl JournalEvent {
             Self::AttemptFailed { .. } => "AttemptFailed",
             Self::RunCompleted { .. } => "RunCompleted",
             Self::RunFailed { .. } => "RunFailed",
+            Self::RunTimedOut { .. } => "RunTimedOut",
             Self::RunCancelled { .. } => "RunCancelled",
         }
     }

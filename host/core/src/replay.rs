@@ -158,8 +158,6 @@ impl Steps {
     fn record(&mut self, seq: u64, command: RecordedCommand) -> Result<(), Refusal> {
         match &mut self.current {
             Some(step) => step.recorded.push(command),
-            // A run that is cancelled or times out before its first attempt ends without one.
-            None if command.identity.kind.is_end() => {}
             None => {
                 let problem = "a command stands before the first attempt".into();
                 return Err(Refusal::Corrupt { seq, problem });
@@ -214,21 +212,9 @@ impl Step {
             }
         }
         match recorded.next() {
-            // The host ends a run by itself when a time limit passes; no guest asked for that.
-            Some(end) if end.identity.kind.is_end() && activation.outcome.is_none() => {
-                if self.host_may_have_ended(end) {
-                    Ok(())
-                } else {
-                    Err(self.diverge(Some(end), None))
-                }
-            }
             Some(missing) => Err(self.diverge(Some(missing), None)),
             None => Ok(()),
         }
-    }
-
-    fn host_may_have_ended(&self, end: &RecordedCommand) -> bool {
-        end.identity.input_hash == Some(InputHash::of(crate::run::RUN_TIMEOUT.as_bytes()))
     }
 
     fn diverge(&self, expected: Option<&RecordedCommand>, asked: Option<Asked>) -> Box<Divergence> {

@@ -102,7 +102,7 @@ impl Run {
             JournalEvent::RunCompleted { output } => {
                 self.end(RunState::Completed { output: output.clone() });
             }
-            JournalEvent::RunFailed { failure } => {
+            JournalEvent::RunFailed { failure } | JournalEvent::RunTimedOut { failure } => {
                 self.end(RunState::Failed { failure: failure.clone() });
             }
             JournalEvent::RunCancelled { reason } => {

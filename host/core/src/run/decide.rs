@@ -311,7 +311,7 @@ impl Run {
                 let limit = self.record.origin.options.timeout_ms.unwrap_or_default();
                 let message = format!("the run took longer than its limit of {limit} ms");
                 let failure = Failure::new(RUN_TIMEOUT, message).not_retryable();
-                JournalEvent::RunFailed { failure }
+                JournalEvent::RunTimedOut { failure }
             }
         }
     }

@@ -271,6 +271,21 @@ fn a_run_has_a_time_limit_and_a_limit_on_pending_operations() {
     assert_eq!(failure.code, RUN_TIMEOUT);
 }
 
+/// The host ended it, not the guest whose attempt failed before; a replay must not expect otherwise.
+#[test]
+fn a_time_limit_that_passes_between_two_attempts_replays() {
+    let retry = Some(RetryPolicy::Fixed { max_attempts: 2, delay_ms: 500 });
+    let mut b = Bench::new(StartOptions { retry, timeout_ms: Some(70), ..StartOptions::default() });
+    let fails = ends(Outcome::Failed(Failure::new("boom", "it failed")));
+    b.deliver(t(0), fails.clone());
+    assert_eq!(kinds(&b.run), StateKind::AwaitingRetry);
+    let Next::Decide(input) = b.run.next(t(70)) else { panic!() };
+    let commit = b.run.handle(input, t(70)).unwrap();
+    b.commit(commit);
+    assert_eq!(kinds(&b.run), StateKind::Failed);
+    steps(&b.journal)[0].check(&fails).unwrap();
+}
+
 #[test]
 fn impossible_journals_are_reported_with_their_position() {
     let b = Bench::new(StartOptions::default());

@@ -133,7 +133,7 @@ impl Timeline<'_> {
             JournalEvent::RunCompleted { output } => {
                 own("run", format!("{} → {}", paint.good("completed"), payload(output)))
             }
-            JournalEvent::RunFailed { failure } => {
+            JournalEvent::RunFailed { failure } | JournalEvent::RunTimedOut { failure } => {
                 let failure = one_line(&status::failure_text(failure));
                 own("run", format!("{} {failure}", paint.bad("failed:")))
             }
