@@ -4,7 +4,10 @@
 use super::tasks::{self, Ended};
 use everstep_core::{Limits, OpId, Run, RunId, TaskCall};
 use everstep_engine::Module;
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -15,6 +18,9 @@ const MOST: usize = 1_000;
 
 #[derive(Default)]
 pub(super) struct Executions {
+    /// An attempt that began alone runs inside the driver's own `wait`: a run that does one thing
+    /// after the other needs no spawn and no hop to another thread for each.
+    alone: Option<(OpId, BoxFuture<'static, Ended>)>,
     set: JoinSet<Ended>,
     handles: HashMap<OpId, AbortHandle>,
     ended: VecDeque<Ended>,
@@ -25,12 +31,12 @@ pub(super) struct Executions {
 impl Executions {
     /// Whether nothing is under way and nothing is to be decided.
     pub(super) fn is_idle(&self) -> bool {
-        self.handles.is_empty() && self.ended.is_empty()
+        self.is_quiet() && self.ended.is_empty()
     }
 
     /// Whether no attempt is under way.
     pub(super) fn is_quiet(&self) -> bool {
-        self.handles.is_empty()
+        self.alone.is_none() && self.handles.is_empty()
     }
 
     /// Whether an attempt that ended is to be decided.
@@ -41,7 +47,7 @@ impl Executions {
     /// How many more attempts may begin. Those that ended count until they are decided, which
     /// bounds what a run holds in memory.
     pub(super) fn room(&self) -> usize {
-        MOST.saturating_sub(self.handles.len() + self.ended.len())
+        MOST.saturating_sub(self.under_way().count() + self.ended.len())
     }
 
     /// Begins attempts. After a reload one may be under way already, or wait to be decided; it is
@@ -57,20 +63,31 @@ impl Executions {
         if calls.is_empty() {
             return;
         }
-        let ended: HashSet<OpId> = self.ended.iter().map(|ended| ended.op).collect();
+        let ended = self.ended.iter().map(|ended| ended.op);
+        let known: HashSet<OpId> = self.under_way().chain(ended).collect();
+        let alone = self.is_quiet() && calls.len() == 1;
         for call in calls {
             let op = call.op;
-            if self.handles.contains_key(&op) || ended.contains(&op) {
+            if known.contains(&op) {
                 continue;
             }
             let (module, permits) = (Arc::clone(module), Arc::clone(permits));
             let execution = tasks::execute(module, run, limits, call, permits);
-            self.handles.insert(op, self.set.spawn(execution));
+            if alone {
+                self.alone = Some((op, unbroken(op, execution).boxed()));
+            } else {
+                self.handles.insert(op, self.set.spawn(execution));
+            }
         }
+    }
+
+    fn under_way(&self) -> impl Iterator<Item = OpId> {
+        self.alone.iter().map(|(op, _)| *op).chain(self.handles.keys().copied())
     }
 
     /// Stops an attempt that nobody wants any more.
     pub(super) fn stop(&mut self, op: OpId) {
+        self.alone.take_if(|(alone, _)| *alone == op);
         if let Some(handle) = self.handles.remove(&op) {
             handle.abort();
         }
@@ -78,8 +95,8 @@ impl Executions {
 
     /// After a reload: stops what was given up meanwhile.
     pub(super) fn stop_stale(&mut self, run: &Run) {
-        let stale = self.handles.keys().filter(|op| !run.is_pending(**op));
-        for op in stale.copied().collect::<Vec<_>>() {
+        let stale: Vec<OpId> = self.under_way().filter(|op| !run.is_pending(*op)).collect();
+        for op in stale {
             self.stop(op);
         }
     }
@@ -87,9 +104,9 @@ impl Executions {
     /// Waits for the next attempt to end, and takes all that have. Never returns while none is
     /// under way. May be dropped at any time.
     pub(super) async fn wait(&mut self) {
-        match self.set.join_next().await {
-            Some(joined) => self.note(joined),
-            None => std::future::pending().await,
+        tokio::select! {
+            ended = run_alone(&mut self.alone) => self.ended.push_back(ended),
+            Some(joined) = self.set.join_next() => self.note(joined),
         }
         while let Some(joined) = self.set.try_join_next() {
             self.note(joined);
@@ -99,7 +116,7 @@ impl Executions {
     /// Waits until all have ended, but not longer than this.
     pub(super) async fn wind_down(&mut self, limit: Duration) {
         let all = async {
-            while !self.handles.is_empty() {
+            while !self.is_quiet() {
                 self.wait().await;
             }
         };
@@ -142,4 +159,24 @@ impl Executions {
             }
         }
     }
+}
+
+/// Goes on with the attempt that is alone. Never returns when there is none.
+async fn run_alone(alone: &mut Option<(OpId, BoxFuture<'static, Ended>)>) -> Ended {
+    match alone {
+        Some((_, execution)) => {
+            let ended = execution.await;
+            *alone = None;
+            ended
+        }
+        None => std::future::pending().await,
+    }
+}
+
+/// What breaks off in the host must not take the driver with it.
+async fn unbroken(op: OpId, execution: impl Future<Output = Ended>) -> Ended {
+    AssertUnwindSafe(execution)
+        .catch_unwind()
+        .await
+        .unwrap_or_else(|_| Ended::host_failed(op, "it panicked"))
 }
