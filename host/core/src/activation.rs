@@ -1,7 +1,10 @@
 //! What goes into a guest and what comes out of it: the vocabulary between the engine, which runs
 //! guests, and the state machine, which decides what their commands mean.
 
-use crate::{Failure, InputHash, LogLine, OpId, Payload, TaskOptions, Timestamp};
+use crate::{
+    ChildRequest, Failure, InputHash, LogLine, OpId, Payload, RunId, TaskOptions, Timestamp,
+    UserEvent,
+};
 use serde::{Deserialize, Serialize};
 
 /// What became of an operation.
@@ -51,9 +54,18 @@ pub struct Delivery {
     pub at: Timestamp,
     /// What is delivered.
     pub completion: Completion,
-    /// The journal position of an entry that was written earlier and is delivered now; none when
-    /// the completion enters the journal with this activation.
-    pub deferred: Option<u64>,
+    /// Which earlier entry is delivered now; none when the completion enters the journal with this
+    /// activation.
+    pub deferred: Option<Deferred>,
+}
+
+/// Something in the journal that has not reached the guest when it was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Deferred {
+    /// The position of the entry.
+    pub seq: u64,
+    /// Which of the events that the entry carries over; 0 for any other entry.
+    pub nth: u32,
 }
 
 /// When a timer is due, as the guest said it.
@@ -88,6 +100,39 @@ pub enum Command {
         /// When it ends.
         due: TimerDue,
     },
+    /// Wait for an event.
+    AwaitEvent {
+        /// The id given to the guest.
+        op: OpId,
+        /// The event's name.
+        name: String,
+        /// Milliseconds until the wait ends without one.
+        timeout_ms: Option<u64>,
+    },
+    /// Send an event to a run.
+    SendEvent {
+        /// The id given to the guest.
+        op: OpId,
+        /// The receiver.
+        to: RunId,
+        /// Its name and data. The reference, when the guest gave none, is the run's id and the
+        /// operation.
+        event: Box<UserEvent>,
+    },
+    /// Start a child run.
+    StartChild {
+        /// The id given to the guest.
+        op: OpId,
+        /// What to start.
+        request: Box<ChildRequest>,
+    },
+    /// Remember a value that the guest computed.
+    RecordValue {
+        /// The author's name for it.
+        name: String,
+        /// The value.
+        value: Payload,
+    },
     /// Give up an operation.
     CancelOperation {
         /// Which one.
@@ -105,6 +150,8 @@ pub enum Outcome {
     Failed(Failure),
     /// Because it was asked to stop.
     Cancelled,
+    /// It begins anew with this input and an empty journal.
+    Continued(Payload),
 }
 
 /// Everything that one activation did.
@@ -116,17 +163,20 @@ pub struct Activation {
     pub outcome: Option<Outcome>,
     /// Log lines in order.
     pub logs: Vec<LogLine>,
+    /// What the run shows of itself from now on.
+    pub published: Option<Payload>,
 }
 
 /// What makes a command of a replay the same command: its kind, its name and the hash of its input.
 /// The length of a sleep and the options of a task are no part of it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct CommandIdentity {
-    /// `task`, `timer`, `cancel`, `complete`, `fail` or `cancelled`.
+    /// What it asks for.
     pub kind: CommandKind,
-    /// The task's or timer's name, the cancelled operation's number, else empty.
+    /// The name of the task, timer, event, child workflow or value, the cancelled operation's
+    /// number, else empty.
     pub name: String,
-    /// The hash of a task's input or of an outcome's value.
+    /// The hash of the input of a task or child, of a sent event, or of an outcome's value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input_hash: Option<InputHash>,
 }
@@ -142,6 +192,11 @@ pub enum CommandKind {
     Complete,
     Fail,
     Cancelled,
+    Event,
+    Send,
+    Child,
+    Value,
+    Continue,
 }
 
 impl CommandKind {
@@ -155,6 +210,11 @@ impl CommandKind {
             Self::Complete => "complete the run",
             Self::Fail => "fail the run",
             Self::Cancelled => "end as cancelled",
+            Self::Event => "wait for event",
+            Self::Send => "send event",
+            Self::Child => "child run",
+            Self::Value => "side value",
+            Self::Continue => "continue as new",
         }
     }
 }
@@ -163,21 +223,20 @@ impl Command {
     /// What a replay compares.
     #[must_use]
     pub fn identity(&self) -> CommandIdentity {
-        match self {
-            Self::StartTask { name, input, .. } => CommandIdentity {
-                kind: CommandKind::Task,
-                name: name.clone(),
-                input_hash: Some(input.hash()),
-            },
-            Self::StartTimer { name, .. } => {
-                CommandIdentity { kind: CommandKind::Timer, name: name.clone(), input_hash: None }
+        let (kind, name, input) = match self {
+            Self::StartTask { name, input, .. } => (CommandKind::Task, name.clone(), Some(input)),
+            Self::StartTimer { name, .. } => (CommandKind::Timer, name.clone(), None),
+            Self::AwaitEvent { name, .. } => (CommandKind::Event, name.clone(), None),
+            Self::SendEvent { event, .. } => {
+                (CommandKind::Send, event.name.clone(), Some(&event.data))
             }
-            Self::CancelOperation { op } => CommandIdentity {
-                kind: CommandKind::Cancel,
-                name: op.to_string(),
-                input_hash: None,
-            },
-        }
+            Self::StartChild { request, .. } => {
+                (CommandKind::Child, request.workflow.clone(), Some(&request.input))
+            }
+            Self::RecordValue { name, .. } => (CommandKind::Value, name.clone(), None),
+            Self::CancelOperation { op } => (CommandKind::Cancel, op.to_string(), None),
+        };
+        CommandIdentity { kind, name, input_hash: input.map(Payload::hash) }
     }
 }
 
@@ -191,6 +250,7 @@ impl Outcome {
                 (CommandKind::Fail, Some(InputHash::of(failure.code.as_bytes())))
             }
             Self::Cancelled => (CommandKind::Cancelled, None),
+            Self::Continued(input) => (CommandKind::Continue, Some(input.hash())),
         };
         CommandIdentity { kind, name: String::new(), input_hash }
     }

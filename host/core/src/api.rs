@@ -111,6 +111,21 @@ pub struct RunView {
     /// The name of the sleep.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timer: Option<String>,
+    /// The event that it waits for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event: Option<String>,
+    /// The child run that it waits for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub child: Option<RunId>,
+    /// The run whose child it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<RunId>,
+    /// Why it is paused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused: Option<String>,
+    /// What it shows of itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub published: Option<Payload>,
     /// What failed and will be tried again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_of: Option<RetryCause>,
@@ -147,16 +162,19 @@ pub struct RunView {
 pub struct OperationView {
     /// Its id.
     pub op: OpId,
-    /// `task` or `timer`.
+    /// `task`, `timer`, `event`, `send` or `child`.
     pub kind: String,
-    /// The task's or timer's name.
+    /// The name of the task, timer, event or child workflow.
     pub name: String,
     /// The current or next attempt of a task.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempt: Option<u32>,
-    /// When the timer ends or the next attempt is due.
+    /// When the timer or the wait ends, or the next attempt is due.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due: Option<Timestamp>,
+    /// The child run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub child: Option<RunId>,
 }
 
 impl From<&Record> for RunView {
@@ -174,6 +192,11 @@ impl From<&Record> for RunView {
             reason: None,
             wakeup_at: None,
             timer: None,
+            event: None,
+            child: None,
+            parent: origin.parent.map(|parent| parent.run),
+            paused: None,
+            published: record.published.clone(),
             retry_of: None,
             failure: None,
             output: None,
@@ -194,6 +217,12 @@ impl From<&Record> for RunView {
                 view.timer = Some(timer).filter(|name| !name.is_empty());
                 view.wakeup_at = Some(wakeup_at);
             }
+            RunState::AwaitingEvent { event, timeout_at } => {
+                view.event = Some(event);
+                view.wakeup_at = timeout_at;
+            }
+            RunState::AwaitingChild { child } => view.child = Some(child),
+            RunState::Paused { reason } => view.paused = Some(reason),
             RunState::AwaitingRetry { cause, next_attempt_at, failure } => {
                 view.retry_of = Some(cause);
                 view.wakeup_at = Some(next_attempt_at);

@@ -1,7 +1,7 @@
 //! A commit: everything that becomes true at once. The state machine produces it, a store makes it
 //! durable or refuses it as a whole.
 
-use crate::{Entry, LogLine, Record, RunId, Token};
+use crate::{Entry, InputHash, LogLine, Record, RunId, Token};
 
 /// One atomic change of one run.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,6 +18,9 @@ pub struct Commit {
     pub logs: Vec<LogLine>,
     /// The record afterwards.
     pub record: Record,
+    /// Names under which the run has received something. A store that has one of them already
+    /// refuses the commit.
+    pub references: Vec<InputHash>,
 }
 
 impl Commit {
@@ -33,6 +36,7 @@ impl Commit {
         debug_assert_eq!(self.record.length, next.expected_length, "commits must be adjacent");
         self.entries.extend(next.entries);
         self.logs.extend(next.logs);
+        self.references.extend(next.references);
         self.record = next.record;
         self.token = next.token;
         self

@@ -1,8 +1,11 @@
 //! The journal: what happened to a run, in order, in the past tense. Events are never changed; old
 //! forms must be readable for ever, so fields are only added, with a default.
 
-use crate::record::Origin;
-use crate::{Failure, InputHash, OpId, Payload, TaskOptions, Timestamp};
+use crate::record::{CancelRequest, Origin};
+use crate::{
+    ChildRequest, Failure, InputHash, Message, MessageId, OpId, OpResult, Payload, RunId,
+    TaskOptions, Timestamp, UserEvent,
+};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -18,11 +21,13 @@ pub struct Entry {
 /// What can happen to a run.
 ///
 /// Three kinds stand in a journal. *Deliveries* are told to the guest (`AttemptStarted`,
-/// `TaskCompleted`, `TaskFailed`, `TimerFired`, `Delivered`); the *commands* of the activation that
-/// followed stand directly behind (`TaskScheduled`, `TimerStarted`, `OperationCancelled`, and the
-/// end of the attempt); everything else is bookkeeping that a replay passes over. What happened while
-/// the guest was not at hand (`CancelRequested`, a task that ended just when the run got stuck) is
-/// delivered later by a `Delivered` that names its position.
+/// `TaskCompleted`, `TaskFailed`, `TimerFired`, `EventTimedOut`, `OperationEnded`, `Delivered`); the
+/// *commands* of the activation that followed stand directly behind (`TaskScheduled`,
+/// `TimerStarted`, `EventAwaited`, `EventSent`, `ChildScheduled`, `ValueRecorded`,
+/// `OperationCancelled`, and the end of the attempt); everything else is bookkeeping that a replay
+/// passes over. What happened while the guest was not at hand (`CancelRequested`, `EventReceived`,
+/// `ChildEnded`, a task that ended just when the run got stuck) is delivered later by a `Delivered`
+/// that names its position.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", content = "data")]
 pub enum JournalEvent {
@@ -68,6 +73,50 @@ pub enum JournalEvent {
         /// A timer of an earlier attempt of the run that has fired already.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reuses: Option<OpId>,
+    },
+    /// The guest asked for an event.
+    EventAwaited {
+        /// The operation.
+        op: OpId,
+        /// The event's name.
+        name: String,
+        /// When the wait ends without one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        timeout_at: Option<Timestamp>,
+        /// A wait of an earlier attempt of the run whose event answers this one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reuses: Option<OpId>,
+    },
+    /// The guest sent an event.
+    EventSent {
+        /// The operation.
+        op: OpId,
+        /// To whom.
+        to: RunId,
+        /// What.
+        event: Box<UserEvent>,
+        /// A send of an earlier attempt of the run that counts for this one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reuses: Option<OpId>,
+    },
+    /// The guest asked for a child run.
+    ChildScheduled {
+        /// The operation.
+        op: OpId,
+        /// The child.
+        child: RunId,
+        /// What it is.
+        request: Box<ChildRequest>,
+        /// A child of an earlier attempt of the run that completed and answers this one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reuses: Option<OpId>,
+    },
+    /// The guest computed a value that a replay takes from here.
+    ValueRecorded {
+        /// The author's name for it.
+        name: String,
+        /// The value.
+        value: Payload,
     },
     /// The guest gave an operation up.
     OperationCancelled {
@@ -115,6 +164,53 @@ pub enum JournalEvent {
         /// The operation.
         op: OpId,
     },
+    /// A wait for an event took too long.
+    EventTimedOut {
+        /// The operation.
+        op: OpId,
+    },
+    /// The other side answered a message that the guest waits for.
+    OperationEnded {
+        /// The operation.
+        op: OpId,
+        /// How.
+        result: OpResult,
+        /// The guest could not be told; a later `Delivered` tells it.
+        #[serde(default, skip_serializing_if = "is_false")]
+        deferred: bool,
+    },
+    /// The other side has a message that the guest does not wait for.
+    MessageTaken {
+        /// Which one.
+        id: MessageId,
+    },
+    /// Somebody sent an event to the run.
+    EventReceived {
+        /// What.
+        event: Box<UserEvent>,
+    },
+    /// A child run ended.
+    ChildEnded {
+        /// The operation.
+        op: OpId,
+        /// How.
+        result: OpResult,
+    },
+    /// Somebody wants the run to stand still.
+    RunPaused {
+        /// Their words.
+        reason: String,
+    },
+    /// Somebody wants the run to go on.
+    RunResumed,
+    /// Somebody wants the sleep that ends first to end now.
+    WakeRequested,
+    /// Somebody wants the failed run to be tried again.
+    RetryRequested {
+        /// Results that take the place of those of failed tasks.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        outcomes: Vec<SetOutcome>,
+    },
     /// Somebody asked the run to stop.
     CancelRequested {
         /// Their words.
@@ -126,6 +222,32 @@ pub enum JournalEvent {
     Delivered {
         /// The position of that entry.
         seq: u64,
+        /// Which of the events that the entry carries over.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        nth: u32,
+        /// The operation that an event ended.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        op: Option<OpId>,
+    },
+    /// The run begins anew, as if the journal were empty: nothing before this entry is read again.
+    RunContinued {
+        /// What the run is.
+        origin: Arc<Origin>,
+        /// Its new input.
+        input: Payload,
+        /// From 1.
+        generation: u32,
+        /// The id that the next operation will get.
+        next_op: OpId,
+        /// Events that nobody has waited for yet.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        events: Vec<UserEvent>,
+        /// What has not reached the other side yet.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        messages: Vec<(MessageId, Message)>,
+        /// A request to stop that the run has not been told of.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cancel: Option<CancelRequest>,
     },
     /// An attempt of the run failed and another will follow.
     AttemptFailed {
@@ -156,6 +278,20 @@ pub enum JournalEvent {
         /// Their words.
         reason: String,
     },
+    /// Somebody ended the run at once.
+    RunTerminated {
+        /// Their words.
+        reason: String,
+    },
+}
+
+/// A result that an operator gives a failed task, for the next attempt of its run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SetOutcome {
+    /// The operation that failed.
+    pub op: OpId,
+    /// The value that it counts as having.
+    pub output: Payload,
 }
 
 impl JournalEvent {
@@ -179,6 +315,21 @@ impl JournalEvent {
             Self::RunFailed { .. } => "RunFailed",
             Self::RunTimedOut { .. } => "RunTimedOut",
             Self::RunCancelled { .. } => "RunCancelled",
+            Self::RunTerminated { .. } => "RunTerminated",
+            Self::EventAwaited { .. } => "EventAwaited",
+            Self::EventSent { .. } => "EventSent",
+            Self::ChildScheduled { .. } => "ChildScheduled",
+            Self::ValueRecorded { .. } => "ValueRecorded",
+            Self::EventTimedOut { .. } => "EventTimedOut",
+            Self::OperationEnded { .. } => "OperationEnded",
+            Self::MessageTaken { .. } => "MessageTaken",
+            Self::EventReceived { .. } => "EventReceived",
+            Self::ChildEnded { .. } => "ChildEnded",
+            Self::RunPaused { .. } => "RunPaused",
+            Self::RunResumed => "RunResumed",
+            Self::WakeRequested => "WakeRequested",
+            Self::RetryRequested { .. } => "RetryRequested",
+            Self::RunContinued { .. } => "RunContinued",
         }
     }
 }
@@ -197,6 +348,11 @@ impl Default for AttemptCount {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
 fn is_false(value: &bool) -> bool {
     !*value
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_zero(value: &u32) -> bool {
+    *value == 0
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]

@@ -32,6 +32,12 @@ impl RunId {
         Self(Uuid::new_v5(&KEY_NAMESPACE, &name))
     }
 
+    /// The id of the child run that is operation `op` of this run (UUID version 5).
+    #[must_use]
+    pub fn child(&self, op: OpId) -> Self {
+        Self(Uuid::new_v5(&self.0, &op.0.to_be_bytes()))
+    }
+
     /// The sixteen bytes under which stores file the run.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 16] {

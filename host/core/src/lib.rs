@@ -17,6 +17,7 @@ pub mod ids;
 pub mod limits;
 pub mod log;
 pub mod manifest;
+pub mod message;
 pub mod payload;
 pub mod record;
 pub mod refusal;
@@ -27,7 +28,9 @@ pub mod start;
 pub mod time;
 pub mod transitions;
 
-pub use activation::{Activation, Command, Completion, Delivery, OpResult, Outcome, TimerDue};
+pub use activation::{
+    Activation, Command, Completion, Deferred, Delivery, OpResult, Outcome, TimerDue,
+};
 pub use commit::Commit;
 pub use event::{Entry, JournalEvent, StuckCause};
 pub use failure::Failure;
@@ -35,6 +38,9 @@ pub use ids::{Digest, InputHash, OpId, RunId, Token};
 pub use limits::Limits;
 pub use log::{LogLevel, LogLine, LogSource};
 pub use manifest::Manifest;
+pub use message::{
+    ChildRequest, Message, MessageId, MessageKind, OnParentEnd, Parent, Reply, UserEvent,
+};
 pub use payload::Payload;
 pub use record::{Origin, QueueReason, Record, RunState, StateKind};
 pub use refusal::Refusal;

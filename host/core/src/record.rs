@@ -3,7 +3,9 @@
 //! journal nor on the number of pending operations.
 
 use crate::event::StuckCause;
-use crate::{Digest, Failure, InputHash, Limits, OpId, Payload, RunId, StartOptions, Timestamp};
+use crate::{
+    Digest, Failure, InputHash, Limits, OpId, Parent, Payload, RunId, StartOptions, Timestamp,
+};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -28,6 +30,9 @@ pub struct Origin {
     pub options: StartOptions,
     /// When the start was accepted.
     pub started_at: Timestamp,
+    /// The run whose child this is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<Parent>,
 }
 
 /// Why a run waits for a host.
@@ -42,7 +47,13 @@ pub enum QueueReason {
     TaskRetry,
     /// A sleep is over.
     Wakeup,
-    /// Somebody asked for something (cancel, continue after stuck).
+    /// A sleep was ended early by somebody.
+    WakeupEarly,
+    /// An event came.
+    Event,
+    /// A child run ended.
+    Child,
+    /// Somebody asked for something (cancel, continue after stuck or paused).
     Resumption,
     /// The host that had it is gone.
     Recovery,
@@ -74,6 +85,24 @@ pub enum RunState {
         timer: String,
         /// When.
         wakeup_at: Timestamp,
+    },
+    /// The next thing to come is an event.
+    AwaitingEvent {
+        /// Its name.
+        event: String,
+        /// When the wait ends without one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        timeout_at: Option<Timestamp>,
+    },
+    /// The next thing to come is the end of a child run.
+    AwaitingChild {
+        /// The child.
+        child: RunId,
+    },
+    /// Somebody made it stand still.
+    Paused {
+        /// Their words.
+        reason: String,
     },
     /// The run, or a task that it waits for, failed and a next attempt is due.
     AwaitingRetry {
@@ -128,7 +157,10 @@ pub enum StateKind {
     Queued,
     Running,
     Sleeping,
+    AwaitingEvent,
+    AwaitingChild,
     AwaitingRetry,
+    Paused,
     Stuck,
     Completed,
     Failed,
@@ -137,12 +169,15 @@ pub enum StateKind {
 
 impl StateKind {
     /// All states, in the order of a run's life.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 12] = [
         Self::Scheduled,
         Self::Queued,
         Self::Running,
         Self::Sleeping,
+        Self::AwaitingEvent,
+        Self::AwaitingChild,
         Self::AwaitingRetry,
+        Self::Paused,
         Self::Stuck,
         Self::Completed,
         Self::Failed,
@@ -157,7 +192,10 @@ impl StateKind {
             Self::Queued => "queued",
             Self::Running => "running",
             Self::Sleeping => "sleeping",
+            Self::AwaitingEvent => "awaiting_event",
+            Self::AwaitingChild => "awaiting_child",
             Self::AwaitingRetry => "awaiting_retry",
+            Self::Paused => "paused",
             Self::Stuck => "stuck",
             Self::Completed => "completed",
             Self::Failed => "failed",
@@ -187,7 +225,10 @@ impl RunState {
             Self::Queued { .. } => StateKind::Queued,
             Self::Running => StateKind::Running,
             Self::Sleeping { .. } => StateKind::Sleeping,
+            Self::AwaitingEvent { .. } => StateKind::AwaitingEvent,
+            Self::AwaitingChild { .. } => StateKind::AwaitingChild,
             Self::AwaitingRetry { .. } => StateKind::AwaitingRetry,
+            Self::Paused { .. } => StateKind::Paused,
             Self::Stuck { .. } => StateKind::Stuck,
             Self::Completed { .. } => StateKind::Completed,
             Self::Failed { .. } => StateKind::Failed,
@@ -234,6 +275,30 @@ pub struct Record {
     pub cancel: Option<CancelRequest>,
     /// When the last commit was decided.
     pub updated_at: Timestamp,
+    /// Where the journal begins: the position of `RunStarted`, or of the last `RunContinued`.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub first: u64,
+    /// Messages to other runs that are not confirmed.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub outbox: u64,
+    /// Whether results of completed operations are kept for another attempt of the run.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub keeps_results: bool,
+    /// What the run shows of itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub published: Option<Payload>,
+    /// Since when the run's time limit counts: its start, or the last retry by hand.
+    pub limited_from: Timestamp,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_zero(value: &u64) -> bool {
+    *value == 0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 impl Record {
@@ -259,6 +324,6 @@ impl Record {
     /// When the run's own time limit passes.
     #[must_use]
     pub fn timeout_at(&self) -> Option<Timestamp> {
-        self.origin.options.timeout_ms.map(|ms| self.origin.started_at.plus(ms))
+        self.origin.options.timeout_ms.map(|ms| self.limited_from.plus(ms))
     }
 }

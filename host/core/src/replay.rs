@@ -2,7 +2,9 @@
 //! exactly what the journal recorded; the first difference is a [`Divergence`], which stops the run
 //! and changes nothing.
 
-use crate::activation::{Activation, Command, CommandIdentity, Completion, Delivery, Outcome};
+use crate::activation::{
+    Activation, Command, CommandIdentity, CommandKind, Completion, Deferred, Delivery, Outcome,
+};
 use crate::event::{Entry, JournalEvent};
 use crate::{InputHash, OpId, OpResult, Payload, Refusal};
 use serde::{Deserialize, Serialize};
@@ -77,9 +79,16 @@ pub struct Steps {
     next_op: u64,
     current: Option<Step>,
     waiting: BTreeMap<u64, Completion>,
+    events: BTreeMap<Deferred, Payload>,
 }
 
 impl Steps {
+    /// Steps of a journal that begins at this position.
+    #[must_use]
+    pub fn from(position: u64) -> Self {
+        Self { seq: position, ..Self::default() }
+    }
+
     /// Takes the next entry and returns the step that it ends, if it ends one.
     ///
     /// # Errors
@@ -107,19 +116,45 @@ impl Steps {
                 completion
             }
             JournalEvent::TimerFired { op } => operation(*op, OpResult::Fired),
+            JournalEvent::EventTimedOut { op } => operation(*op, OpResult::TimedOut),
+            JournalEvent::OperationEnded { op, result, deferred } => {
+                let completion = operation(*op, result.clone());
+                if *deferred {
+                    return Ok(self.wait(seq, completion));
+                }
+                completion
+            }
+            JournalEvent::ChildEnded { op, result } => {
+                return Ok(self.wait(seq, operation(*op, result.clone())));
+            }
+            JournalEvent::EventReceived { event } => {
+                self.events.insert(Deferred { seq, nth: 0 }, event.data.clone());
+                return Ok(None);
+            }
+            JournalEvent::RunContinued { .. } => return Ok(self.begin_anew(seq, &entry.event)),
             JournalEvent::CancelRequested { reason, .. } => {
                 return Ok(self.wait(seq, Completion::CancelRequested { reason: reason.clone() }));
             }
-            JournalEvent::Delivered { seq: of } => {
-                let completion = self.waiting.remove(of).ok_or_else(|| Refusal::Corrupt {
+            JournalEvent::Delivered { seq: of, nth, op } => {
+                let of = Deferred { seq: *of, nth: *nth };
+                let completion = match op {
+                    Some(op) => {
+                        self.events.remove(&of).map(|it| operation(*op, OpResult::Value(it)))
+                    }
+                    None => self.waiting.remove(&of.seq),
+                };
+                let completion = completion.ok_or_else(|| Refusal::Corrupt {
                     seq,
-                    problem: format!("it delivers entry {of}, which does not wait"),
+                    problem: format!("it delivers entry {}, which does not wait", of.seq),
                 })?;
-                return Ok(self.begin(seq, entry, completion, Some(*of)));
+                return Ok(self.begin(seq, entry, completion, Some(of)));
             }
             other => {
                 if let JournalEvent::TaskScheduled { op, .. }
-                | JournalEvent::TimerStarted { op, .. } = other
+                | JournalEvent::TimerStarted { op, .. }
+                | JournalEvent::EventAwaited { op, .. }
+                | JournalEvent::EventSent { op, .. }
+                | JournalEvent::ChildScheduled { op, .. } = other
                 {
                     self.next_op = op.0;
                 }
@@ -138,6 +173,25 @@ impl Steps {
         self.current
     }
 
+    /// The last step of what was before ends with the wish to begin anew.
+    fn begin_anew(&mut self, seq: u64, event: &JournalEvent) -> Option<Step> {
+        let JournalEvent::RunContinued { next_op, events, cancel, .. } = event else {
+            return None;
+        };
+        let mut last = self.current.take();
+        if let Some(step) = &mut last {
+            step.recorded.extend(recorded(seq, event));
+        }
+        *self = Self { seq: self.seq, next_op: next_op.0 - 1, ..Self::default() };
+        let events = events.iter().zip(0..).map(|(event, nth)| (Deferred { seq, nth }, event));
+        self.events = events.map(|(at, event)| (at, event.data.clone())).collect();
+        if let Some(cancel) = cancel {
+            let reason = cancel.reason.clone();
+            self.waiting.insert(seq, Completion::CancelRequested { reason });
+        }
+        last
+    }
+
     fn wait(&mut self, seq: u64, completion: Completion) -> Option<Step> {
         self.waiting.insert(seq, completion);
         None
@@ -148,7 +202,7 @@ impl Steps {
         seq: u64,
         entry: &Entry,
         completion: Completion,
-        deferred: Option<u64>,
+        deferred: Option<Deferred>,
     ) -> Option<Step> {
         let delivery = Delivery { at: entry.at, completion, deferred };
         let step = Step { seq, attempt: self.attempt, delivery, recorded: Vec::new() };
@@ -173,7 +227,9 @@ fn operation(op: OpId, result: OpResult) -> Completion {
 
 /// The command that an entry records; none when it is not one.
 fn recorded(seq: u64, event: &JournalEvent) -> Option<RecordedCommand> {
-    use crate::activation::CommandKind::{Cancel, Complete, Fail, Task, Timer};
+    use crate::activation::CommandKind::{
+        Cancel, Child, Complete, Continue, Event, Fail, Send, Task, Timer, Value,
+    };
     let named =
         |kind, name: &str, input_hash| CommandIdentity { kind, name: name.to_owned(), input_hash };
     let (identity, input) = match event {
@@ -181,6 +237,20 @@ fn recorded(seq: u64, event: &JournalEvent) -> Option<RecordedCommand> {
             (named(Task, name, Some(*input_hash)), Some(input.clone()))
         }
         JournalEvent::TimerStarted { name, .. } => (named(Timer, name, None), None),
+        JournalEvent::EventAwaited { name, .. } => (named(Event, name, None), None),
+        JournalEvent::EventSent { event, .. } => {
+            (named(Send, &event.name, Some(event.data.hash())), Some(event.data.clone()))
+        }
+        JournalEvent::ChildScheduled { request, .. } => (
+            named(Child, &request.workflow, Some(request.input.hash())),
+            Some(request.input.clone()),
+        ),
+        JournalEvent::ValueRecorded { name, value } => {
+            (named(Value, name, None), Some(value.clone()))
+        }
+        JournalEvent::RunContinued { input, .. } => {
+            (named(Continue, "", Some(input.hash())), Some(input.clone()))
+        }
         JournalEvent::OperationCancelled { op } => (named(Cancel, &op.to_string(), None), None),
         JournalEvent::RunCompleted { output } => {
             (named(Complete, "", Some(output.hash())), Some(output.clone()))
@@ -194,6 +264,18 @@ fn recorded(seq: u64, event: &JournalEvent) -> Option<RecordedCommand> {
 }
 
 impl Step {
+    /// The values that the guest recorded then, which a replay gives back to it.
+    #[must_use]
+    pub fn values(&self) -> Vec<(String, Payload)> {
+        let value = |command: &RecordedCommand| match (&command.identity, &command.input) {
+            (CommandIdentity { kind: CommandKind::Value, name, .. }, Some(value)) => {
+                Some((name.clone(), value.clone()))
+            }
+            _ => None,
+        };
+        self.recorded.iter().filter_map(value).collect()
+    }
+
     /// Compares what an activation asked for with what the journal has.
     ///
     /// # Errors
@@ -232,7 +314,12 @@ impl Step {
 fn asked_command(command: &Command) -> Asked {
     let input = match command {
         Command::StartTask { input, .. } => input.read().ok(),
-        Command::StartTimer { .. } | Command::CancelOperation { .. } => None,
+        Command::SendEvent { event, .. } => event.data.read().ok(),
+        Command::StartChild { request, .. } => request.input.read().ok(),
+        Command::RecordValue { value, .. } => value.read().ok(),
+        Command::StartTimer { .. }
+        | Command::AwaitEvent { .. }
+        | Command::CancelOperation { .. } => None,
     };
     Asked { identity: command.identity(), input }
 }
@@ -241,7 +328,7 @@ fn asked_command(command: &Command) -> Asked {
 /// the host writes; so that outcome is no part of the comparison.
 fn asked_outcome(outcome: &Outcome) -> Option<Asked> {
     let input = match outcome {
-        Outcome::Completed(output) => output.read().ok(),
+        Outcome::Completed(output) | Outcome::Continued(output) => output.read().ok(),
         Outcome::Failed(_) => None,
         Outcome::Cancelled => return None,
     };

@@ -43,4 +43,6 @@ pub struct StartRequest {
     pub options: StartOptions,
     /// When the first attempt is due; none for at once.
     pub due: Option<Timestamp>,
+    /// The run whose child it is to be.
+    pub parent: Option<crate::Parent>,
 }

@@ -1,8 +1,8 @@
 //! Notifications: who waits for a run hears when something was committed for it.
 //!
-//! The committer publishes, long polls and log streams subscribe. A notification is a hint, and
-//! carries no more than the state, for those who wait for a certain one: whoever hears it reads the
-//! store, which is the truth. Invariant: the hub holds
+//! The committer publishes, long polls and log streams subscribe. A notification is a hint: it
+//! says the state, for those who wait for a certain one, and whoever hears it reads the store, which
+//! is the truth. Only an end comes with its record, because little follows it. Invariant: the hub holds
 //! an entry for a run only while somebody subscribes to it, so its memory is bounded by the number
 //! of waiting clients, and publishing for a run that nobody watches costs one atomic load.
 
@@ -15,7 +15,17 @@ use tokio::sync::watch;
 /// How many locks the subscriptions are spread over.
 const SHARDS: usize = 16;
 
-type Shard = HashMap<RunId, watch::Sender<Option<StateKind>>>;
+type Shard = HashMap<RunId, watch::Sender<Option<Heard>>>;
+
+/// What was committed last.
+#[derive(Debug, Clone)]
+struct Heard {
+    /// The length of the journal.
+    length: u64,
+    state: StateKind,
+    /// The record of a run that has ended.
+    end: Option<Box<Record>>,
+}
 
 /// The meeting point of commits and waiting clients.
 #[derive(Debug, Default)]
@@ -38,10 +48,14 @@ impl Hub {
         }
         let run = record.id();
         if let Some(sender) = self.shard(run).get(&run) {
-            // Commits may be told out of order; nothing comes after an end.
-            sender.send_modify(|state| {
-                if !state.is_some_and(StateKind::is_terminal) {
-                    *state = Some(record.state.kind());
+            sender.send_modify(|heard| {
+                // Commits may be told out of order.
+                if heard.as_ref().is_none_or(|heard| heard.length <= record.length) {
+                    *heard = Some(Heard {
+                        length: record.length,
+                        state: record.state.kind(),
+                        end: record.is_terminal().then(|| Box::new(record.clone())),
+                    });
                 }
             });
         }
@@ -77,7 +91,7 @@ pub struct Subscription {
     hub: Arc<Hub>,
     run: RunId,
     /// Always there until the drop, which has to give it back before it counts who is left.
-    receiver: Option<watch::Receiver<Option<StateKind>>>,
+    receiver: Option<watch::Receiver<Option<Heard>>>,
 }
 
 impl Subscription {
@@ -95,13 +109,15 @@ impl Subscription {
         }
     }
 
-    /// Returns after the next commit that leaves the run in a state that `matters`.
-    pub async fn changed_to(&mut self, matters: impl Fn(StateKind) -> bool) {
+    /// Returns after the next commit that ends the run, with its record, or leaves it in a state
+    /// that `matters`.
+    pub async fn changed_to(&mut self, matters: impl Fn(StateKind) -> bool) -> Option<Record> {
         loop {
             self.changed().await;
-            let state = self.receiver.as_ref().and_then(|receiver| *receiver.borrow());
-            if state.is_some_and(&matters) {
-                return;
+            match self.receiver.as_ref().and_then(|receiver| receiver.borrow().clone()) {
+                Some(Heard { end: Some(record), .. }) => return Some(*record),
+                Some(heard) if matters(heard.state) => return None,
+                _ => {}
             }
         }
     }

@@ -2,31 +2,57 @@
 //! both come through here. It checks that an event can stand where it stands.
 
 use super::Run;
-use super::operations::{Operations, Pending, PendingTask};
+use super::mailbox::Mailbox;
+use super::operations::{Operations, Pending, PendingChild, PendingTask};
+use super::outbox::Outbox;
 use super::reuse::Reuse;
-use crate::activation::{CommandIdentity, CommandKind};
-use crate::event::{Entry, JournalEvent};
-use crate::record::CancelRequest;
+use crate::event::{Entry, JournalEvent, SetOutcome};
+use crate::record::{CancelRequest, Origin};
 use crate::{
-    Completion, Failure, InputHash, OpId, OpResult, Payload, QueueReason, Record, Refusal,
-    RunState, TaskOptions, Timestamp,
+    Completion, Deferred, Failure, Message, OpId, OpResult, Payload, QueueReason, Record, Refusal,
+    RunId, RunState, Timestamp,
 };
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-/// The run that a journal's first entry makes.
-pub(super) fn first(entry: Option<&Entry>) -> Result<Run, Refusal> {
-    let corrupt = |problem: &str| Refusal::Corrupt { seq: 0, problem: problem.into() };
-    let Some(Entry { at, event: JournalEvent::RunStarted { origin, input, due } }) = entry else {
-        return Err(corrupt("it does not begin with RunStarted"));
-    };
+/// The run that a journal's first entry makes. One that begins anew has a new time limit. `keeps_results` says that the run was, or may be,
+/// tried again by hand.
+pub(super) fn first(
+    entry: Option<&Entry>,
+    position: u64,
+    keeps_results: bool,
+) -> Result<Run, Refusal> {
+    match entry {
+        Some(Entry { at, event: JournalEvent::RunStarted { origin, input, due } }) => {
+            Ok(begin(origin, input, *at, *due, (position, keeps_results)))
+        }
+        Some(Entry { at, event: event @ JournalEvent::RunContinued { origin, input, .. } }) => {
+            let mut run = begin(origin, input, *at, *at, (position, keeps_results));
+            run.carry_over(event);
+            Ok(run)
+        }
+        _ => Err(Refusal::Corrupt {
+            seq: position,
+            problem: "it does not begin with RunStarted or RunContinued".into(),
+        }),
+    }
+}
+
+fn begin(
+    origin: &Arc<Origin>,
+    input: &Payload,
+    at: Timestamp,
+    due: Timestamp,
+    (position, keeps_results): (u64, bool),
+) -> Run {
     let retries = origin.options.retry.is_some_and(|policy| policy.max_attempts() > 1);
-    Ok(Run {
+    let keeps_results = keeps_results || retries;
+    Run {
         record: Record {
             origin: Arc::clone(origin),
             state: RunState::Queued { reason: QueueReason::New },
             attempt: 0,
-            length: 1,
+            length: position + 1,
             log_lines: 0,
             next_op: OpId(1),
             pending: 0,
@@ -34,67 +60,104 @@ pub(super) fn first(entry: Option<&Entry>) -> Result<Run, Refusal> {
             wake_at: None,
             ready: true,
             cancel: None,
-            updated_at: *at,
+            updated_at: at,
+            first: position,
+            outbox: 0,
+            keeps_results,
+            published: None,
+            limited_from: due,
         },
         input: input.clone(),
-        first_due: *due,
-        last_at: *at,
+        first_due: due,
+        delayed: due > at,
+        last_at: at,
+        generation: 0,
         operations: Operations::default(),
         answers: VecDeque::new(),
         waiting: BTreeMap::new(),
+        mailbox: Mailbox::default(),
+        outbox: Outbox::default(),
         retry: None,
-        reuse: Reuse::new(retries),
-    })
+        paused: None,
+        reuse: Reuse::new(keeps_results),
+    }
 }
 
 impl Run {
+    /// What a run keeps when it begins anew.
+    fn carry_over(&mut self, event: &JournalEvent) {
+        let JournalEvent::RunContinued { generation, next_op, events, messages, cancel, .. } =
+            event
+        else {
+            return;
+        };
+        let seq = self.record.first;
+        self.generation = *generation;
+        self.record.next_op = *next_op;
+        for (nth, event) in events.iter().enumerate() {
+            let nth = u32::try_from(nth).unwrap_or(u32::MAX);
+            self.mailbox.put(Deferred { seq, nth }, event);
+        }
+        for (id, message) in messages {
+            self.outbox.put(id.op, message.clone());
+        }
+        if let Some(cancel) = cancel {
+            self.cancel_requested(seq, cancel.clone());
+        }
+    }
+
     pub(super) fn apply(&mut self, entry: &Entry) -> Result<(), Refusal> {
-        if self.record.is_terminal() {
+        let at = entry.at;
+        if self.record.is_terminal() && !may_follow_the_end(&self.record.state, &entry.event) {
             return Err(self.corrupt("it follows the end of the run"));
         }
         match &entry.event {
             JournalEvent::RunStarted { .. } => return Err(self.corrupt("a second RunStarted")),
+            JournalEvent::RunContinued { .. } => return self.begin_anew(entry),
             JournalEvent::AttemptStarted { attempt } => self.attempt_started(*attempt)?,
-            JournalEvent::TaskScheduled { op, name, input, input_hash, options, reuses } => {
-                self.task_scheduled(entry.at, *op, name, input, *input_hash, *options, *reuses)?;
-            }
-            JournalEvent::TimerStarted { op, name, due, reuses } => {
-                self.timer_started(*op, name, *due, *reuses)?;
-            }
-            JournalEvent::OperationCancelled { op } => {
-                self.operations.remove(*op);
-                self.answers.retain(|(answered, _)| answered != op);
-                self.waiting.retain(|_, completion| {
-                    !matches!(completion, Completion::Operation { op: waiting, .. } if waiting == op)
-                });
-            }
+            event @ (JournalEvent::TaskScheduled { .. }
+            | JournalEvent::TimerStarted { .. }
+            | JournalEvent::EventAwaited { .. }
+            | JournalEvent::EventSent { .. }
+            | JournalEvent::ChildScheduled { .. }) => self.registered(event, at)?,
+            JournalEvent::ValueRecorded { .. } => {}
+            JournalEvent::OperationCancelled { op } => self.given_up(*op),
             JournalEvent::TaskAttemptFailed { op, failure, retry_at, .. } => {
                 if !self.operations.attempt_failed(*op, *retry_at, failure.clone()) {
                     return Err(self.corrupt("an attempt of no pending task failed"));
                 }
             }
             JournalEvent::TaskCompleted { op, output, deferred, .. } => {
-                let result = OpResult::Value(output.clone());
-                self.completed(*op, CommandKind::Task, Some(result.clone()))?;
-                self.defer(*deferred, *op, result);
+                self.completed(*op, OpResult::Value(output.clone()), *deferred)?;
             }
             JournalEvent::TaskFailed { op, failure, deferred, .. } => {
-                self.completed(*op, CommandKind::Task, None)?;
-                self.defer(*deferred, *op, OpResult::Failed(failure.clone()));
+                self.completed(*op, OpResult::Failed(failure.clone()), *deferred)?;
             }
-            JournalEvent::TimerFired { op } => {
-                self.completed(*op, CommandKind::Timer, Some(OpResult::Fired))?;
+            JournalEvent::TimerFired { op } => self.completed(*op, OpResult::Fired, false)?,
+            JournalEvent::EventTimedOut { op } => self.completed(*op, OpResult::TimedOut, false)?,
+            JournalEvent::OperationEnded { op, result, deferred } => {
+                self.outbox.answered(*op);
+                self.completed(*op, result.clone(), *deferred)?;
             }
-            JournalEvent::CancelRequested { reason, deadline } => {
-                let completion = Completion::CancelRequested { reason: reason.clone() };
-                self.waiting.insert(self.record.length, completion);
-                self.record.cancel =
-                    Some(CancelRequest { reason: reason.clone(), deadline: *deadline });
-            }
-            JournalEvent::Delivered { seq } => {
-                if self.waiting.remove(seq).is_none() {
-                    return Err(self.corrupt("it delivers what does not wait"));
+            JournalEvent::MessageTaken { id } => {
+                if !self.outbox.confirm(*id) {
+                    return Err(self.corrupt("it confirms a message that nobody sent"));
                 }
+            }
+            JournalEvent::EventReceived { event } => {
+                self.mailbox.put(Deferred { seq: self.record.length, nth: 0 }, event);
+            }
+            JournalEvent::ChildEnded { op, result } => self.child_ended(*op, result)?,
+            JournalEvent::RunPaused { reason } => self.paused = Some(reason.clone()),
+            JournalEvent::RunResumed => self.paused = None,
+            JournalEvent::WakeRequested => self.operations.wake(at),
+            JournalEvent::RetryRequested { outcomes } => self.retry_requested(outcomes, at)?,
+            JournalEvent::CancelRequested { reason, deadline } => {
+                let request = CancelRequest { reason: reason.clone(), deadline: *deadline };
+                self.cancel_requested(self.record.length, request);
+            }
+            JournalEvent::Delivered { seq, nth, op } => {
+                self.delivered_later(Deferred { seq: *seq, nth: *nth }, *op)?;
             }
             JournalEvent::AttemptFailed { failure, retry_at, .. } => {
                 self.attempt_failed(failure, *retry_at);
@@ -105,17 +168,36 @@ impl Run {
             JournalEvent::RunFailed { failure } | JournalEvent::RunTimedOut { failure } => {
                 self.end(RunState::Failed { failure: failure.clone() });
             }
-            JournalEvent::RunCancelled { reason } => {
+            JournalEvent::RunCancelled { reason } | JournalEvent::RunTerminated { reason } => {
                 self.end(RunState::Cancelled { reason: reason.clone() });
             }
         }
         self.record.length += 1;
-        self.last_at = self.last_at.max(entry.at);
+        self.last_at = self.last_at.max(at);
         Ok(())
     }
 
     pub(super) fn corrupt(&self, problem: &str) -> Refusal {
         Refusal::Corrupt { seq: self.record.length, problem: problem.into() }
+    }
+
+    fn begin_anew(&mut self, entry: &Entry) -> Result<(), Refusal> {
+        let mut next = first(Some(entry), self.record.length, false)?;
+        next.record.log_lines = self.record.log_lines;
+        next.record.published = self.record.published.take();
+        // The executions of what was pending are to be stopped still.
+        self.operations.clear();
+        next.operations = std::mem::take(&mut self.operations);
+        *self = next;
+        Ok(())
+    }
+
+    fn cancel_requested(&mut self, seq: u64, request: CancelRequest) {
+        let completion = Completion::CancelRequested { reason: request.reason.clone() };
+        self.waiting.insert(seq, completion);
+        // Whoever wants a run to stop wants it to move.
+        self.paused = None;
+        self.record.cancel = Some(request);
     }
 
     fn attempt_started(&mut self, attempt: u32) -> Result<(), Refusal> {
@@ -125,124 +207,211 @@ impl Run {
         }
         self.record.attempt = attempt;
         self.retry = None;
+        self.reuse.attempt_started();
         Ok(())
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the fields of one event")]
-    fn task_scheduled(
-        &mut self,
-        at: Timestamp,
-        op: OpId,
-        name: &str,
-        input: &Payload,
-        input_hash: InputHash,
-        options: TaskOptions,
-        reuses: Option<OpId>,
-    ) -> Result<(), Refusal> {
-        self.take_op(op)?;
-        let task = PendingTask {
-            name: name.to_owned(),
-            input: input.clone(),
-            options,
-            scheduled_at: at,
-            failed: 0,
-            retry: None,
+    /// An operation that the guest asked for.
+    fn registered(&mut self, event: &JournalEvent, at: Timestamp) -> Result<(), Refusal> {
+        let (op, reuses, operation) = match event {
+            JournalEvent::TaskScheduled { op, name, input, options, reuses, .. } => {
+                let task = PendingTask {
+                    name: name.clone(),
+                    input: input.clone(),
+                    options: *options,
+                    scheduled_at: at,
+                    failed: 0,
+                    retry: None,
+                };
+                (*op, *reuses, Pending::Task(task))
+            }
+            JournalEvent::TimerStarted { op, name, due, reuses } => {
+                (*op, *reuses, Pending::Timer { name: name.clone(), due: *due })
+            }
+            JournalEvent::EventAwaited { op, name, timeout_at, reuses } => {
+                (*op, *reuses, Pending::Event { name: name.clone(), timeout_at: *timeout_at })
+            }
+            JournalEvent::EventSent { op, to, event, reuses } => {
+                if reuses.is_none() {
+                    self.outbox.put(*op, Message::Event { to: *to, event: event.clone() });
+                }
+                let (name, data) = (event.name.clone(), event.data.hash());
+                (*op, *reuses, Pending::Send { name, data })
+            }
+            JournalEvent::ChildScheduled { op, child, request, reuses } => {
+                if reuses.is_none() {
+                    let request = request.clone();
+                    self.outbox.put(*op, Message::Start { child: *child, request });
+                }
+                let child = PendingChild {
+                    run: *child,
+                    workflow: request.workflow.clone(),
+                    input: request.input.hash(),
+                    on_parent_end: request.on_parent_end,
+                };
+                (*op, *reuses, Pending::Child(child))
+            }
+            _ => return Err(self.corrupt("it registers no operation")),
         };
-        self.operations.add_task(op, task, reuses.is_some());
-        let identity = task_identity(name, input_hash);
-        self.answer(op, &identity, reuses)
-    }
-
-    fn timer_started(
-        &mut self,
-        op: OpId,
-        name: &str,
-        due: Timestamp,
-        reuses: Option<OpId>,
-    ) -> Result<(), Refusal> {
-        self.take_op(op)?;
-        self.operations.add_timer(op, name.to_owned(), due);
-        self.answer(op, &timer_identity(name), reuses)
-    }
-
-    fn answer(
-        &mut self,
-        op: OpId,
-        identity: &CommandIdentity,
-        reuses: Option<OpId>,
-    ) -> Result<(), Refusal> {
-        let Some(earlier) = reuses else { return Ok(()) };
-        match self.reuse.take(identity, earlier) {
-            Some(result) => self.answers.push_back((op, result)),
-            None => return Err(self.corrupt("it reuses a result that is not there")),
-        }
-        Ok(())
-    }
-
-    fn take_op(&mut self, op: OpId) -> Result<(), Refusal> {
         if op != self.record.next_op {
             return Err(self.corrupt("operations are numbered in order"));
         }
         self.record.next_op = OpId(op.0 + 1);
+        if let Some(earlier) = reuses {
+            match self.reuse.take(&operation.identity(), earlier) {
+                Some(result) => self.answers.push_back((op, result)),
+                None => return Err(self.corrupt("it reuses a result that is not there")),
+            }
+        }
+        self.operations.add(op, operation, reuses.is_some());
         Ok(())
     }
 
-    fn completed(
-        &mut self,
-        op: OpId,
-        kind: CommandKind,
-        result: Option<OpResult>,
-    ) -> Result<(), Refusal> {
+    fn given_up(&mut self, op: OpId) {
+        let dependent = self.operations.dependents().into_iter().find(|(child, _)| *child == op);
+        if let Some((op, child)) = dependent {
+            self.stop_child(op, child, "its parent does not wait for it any more");
+        }
+        self.operations.remove(op);
+        self.answers.retain(|(answered, _)| *answered != op);
+        self.waiting.retain(|_, completion| {
+            !matches!(completion, Completion::Operation { op: waiting, .. } if *waiting == op)
+        });
+    }
+
+    fn stop_child(&mut self, op: OpId, child: RunId, reason: &str) {
+        self.outbox.put(op, Message::Cancel { child, reason: reason.into() });
+    }
+
+    fn completed(&mut self, op: OpId, result: OpResult, deferred: bool) -> Result<(), Refusal> {
         self.operations.execution_ended(op);
-        let pending = self.operations.remove(op);
-        match (&pending, kind) {
-            (Some(Pending::Task(_)), CommandKind::Task)
-            | (Some(Pending::Timer { .. }), CommandKind::Timer) => {}
-            _ => return Err(self.corrupt("it completes what is not pending")),
+        let Some(pending) = self.operations.remove(op) else {
+            return Err(self.corrupt("it completes what is not pending"));
+        };
+        let fits = match (&pending, &result) {
+            (Pending::Timer { .. }, OpResult::Fired) => true,
+            (Pending::Event { .. }, OpResult::TimedOut) => true,
+            (Pending::Timer { .. }, _) | (_, OpResult::Fired | OpResult::TimedOut) => false,
+            _ => true,
+        };
+        if !fits {
+            return Err(self.corrupt("the operation cannot end like this"));
         }
         if self.answers.front().is_some_and(|(answered, _)| *answered == op) {
             self.answers.pop_front();
         } else {
             self.answers.retain(|(answered, _)| *answered != op);
         }
-        if let (Some(result), Some(pending), true) = (result, pending, self.reuse.is_enabled()) {
-            let identity = match pending {
-                Pending::Task(task) => task_identity(&task.name, task.input.hash()),
-                Pending::Timer { name, .. } => timer_identity(&name),
-            };
-            self.reuse.completed(op, identity, result);
+        if self.reuse.is_enabled() {
+            self.reuse.ended(op, pending.identity(), &result);
+        }
+        if deferred {
+            self.waiting.insert(self.record.length, Completion::Operation { op, result });
         }
         Ok(())
     }
 
-    fn defer(&mut self, deferred: bool, op: OpId, result: OpResult) {
-        if deferred {
-            self.waiting.insert(self.record.length, Completion::Operation { op, result });
+    /// The end of a child that nobody waits for any more means nothing.
+    fn child_ended(&mut self, op: OpId, result: &OpResult) -> Result<(), Refusal> {
+        self.outbox.answered(op);
+        match self.operations.get(op) {
+            Some(Pending::Child(_)) => self.completed(op, result.clone(), true),
+            _ => Ok(()),
         }
     }
 
+    fn delivered_later(&mut self, at: Deferred, op: Option<OpId>) -> Result<(), Refusal> {
+        let Some(op) = op else {
+            return match self.waiting.remove(&at.seq) {
+                Some(_) => Ok(()),
+                None => Err(self.corrupt("it delivers what does not wait")),
+            };
+        };
+        let data = match self.operations.get(op) {
+            Some(Pending::Event { name, .. }) => self.mailbox.take(name, at),
+            _ => None,
+        };
+        match data {
+            Some(data) => self.completed(op, OpResult::Value(data), false),
+            None => Err(self.corrupt("it delivers an event that does not wait")),
+        }
+    }
+
+    fn retry_requested(&mut self, outcomes: &[SetOutcome], at: Timestamp) -> Result<(), Refusal> {
+        if !matches!(self.record.state, RunState::Failed { .. }) {
+            return Err(self.corrupt("a run that has not failed is tried again"));
+        }
+        for SetOutcome { op, output } in outcomes {
+            if !self.reuse.set(*op, OpResult::Value(output.clone())) {
+                return Err(self.corrupt("it sets the outcome of what has not failed"));
+            }
+        }
+        self.retry = Some((at, None));
+        self.record.keeps_results = true;
+        self.record.limited_from = at;
+        self.record.state = RunState::Queued { reason: QueueReason::Retry };
+        Ok(())
+    }
+
     fn attempt_failed(&mut self, failure: &Failure, retry_at: Timestamp) {
+        self.drop_operations("the attempt of its parent failed");
+        self.retry = Some((retry_at, Some(failure.clone())));
+    }
+
+    fn end(&mut self, state: RunState) {
+        self.drop_operations("its parent ended");
+        self.mailbox = Mailbox::default();
+        self.waiting.clear();
+        self.retry = None;
+        self.paused = None;
+        if let Some(parent) = self.record.origin.parent {
+            let result = match &state {
+                RunState::Completed { output } => OpResult::Value(output.clone()),
+                RunState::Failed { failure } => OpResult::Failed(failure.clone()),
+                _ => OpResult::Cancelled,
+            };
+            self.outbox.put(OpId(0), Message::End { parent, result });
+        }
+        // A failed run may be tried again by hand.
+        if !matches!(state, RunState::Failed { .. }) {
+            self.reuse = Reuse::default();
+        }
+        self.record.state = state;
+    }
+
+    fn drop_operations(&mut self, why: &str) {
+        for (op, child) in self.operations.dependents() {
+            self.stop_child(op, child, why);
+        }
         self.operations.clear();
         self.answers.clear();
         self.waiting.retain(|_, completion| !matches!(completion, Completion::Operation { .. }));
         self.reuse.attempt_ended();
-        self.retry = Some((retry_at, failure.clone()));
     }
 
-    fn end(&mut self, state: RunState) {
-        self.operations.clear();
-        self.answers.clear();
-        self.waiting.clear();
-        self.retry = None;
-        self.reuse = Reuse::default();
-        self.record.state = state;
+    /// What a journal that begins anew takes along, as of now.
+    pub(super) fn continued(&self, input: Payload) -> JournalEvent {
+        let mut outbox = self.outbox.clone();
+        for (op, child) in self.operations.dependents() {
+            let reason = "its parent began anew".into();
+            outbox.put(op, Message::Cancel { child, reason });
+        }
+        JournalEvent::RunContinued {
+            origin: Arc::clone(&self.record.origin),
+            input,
+            generation: self.generation + 1,
+            next_op: self.record.next_op,
+            events: self.mailbox.all(),
+            messages: outbox.all(),
+            cancel: self.record.cancel.clone(),
+        }
     }
 }
 
-pub(super) fn task_identity(name: &str, hash: InputHash) -> CommandIdentity {
-    CommandIdentity { kind: CommandKind::Task, name: name.to_owned(), input_hash: Some(hash) }
-}
-
-pub(super) fn timer_identity(name: &str) -> CommandIdentity {
-    CommandIdentity { kind: CommandKind::Timer, name: name.to_owned(), input_hash: None }
+fn may_follow_the_end(state: &RunState, event: &JournalEvent) -> bool {
+    match event {
+        JournalEvent::MessageTaken { .. } => true,
+        JournalEvent::RetryRequested { .. } => matches!(state, RunState::Failed { .. }),
+        _ => false,
+    }
 }

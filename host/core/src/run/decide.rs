@@ -3,14 +3,12 @@
 
 use super::operations::Pending;
 use super::{RUN_TIMEOUT, Run};
-use crate::activation::CommandKind;
 use crate::event::{AttemptCount, Entry, JournalEvent, StuckCause};
 use crate::transitions::{self, Trigger};
 use crate::{
-    Activation, Command, Commit, Completion, Delivery, Failure, LogLine, OpId, OpResult, Outcome,
-    Payload, Refusal, RunState, TimerDue, Timestamp,
+    Activation, Command, Commit, Completion, Deferred, Delivery, Failure, LogLine, MessageId,
+    MessageKind, OpId, OpResult, Outcome, Payload, Refusal, Reply, RunState, TimerDue, Timestamp,
 };
-use std::collections::BTreeMap;
 
 /// A hundred years in milliseconds, the longest sleep.
 pub(super) const LONGEST_SLEEP_MS: u64 = 100 * 366 * 86_400_000;
@@ -36,6 +34,15 @@ pub enum Input {
         /// What the attempt logged.
         logs: Vec<LogLine>,
     },
+    /// An operation ended while the run is paused: the guest is told when it goes on.
+    Kept {
+        /// What it will be told.
+        delivery: Delivery,
+        /// What a task logged.
+        logs: Vec<LogLine>,
+    },
+    /// The other side has a message that the guest does not wait for.
+    MessageTaken(MessageId),
     /// A time limit of the run passed.
     Expired,
     /// The run cannot go on.
@@ -48,13 +55,13 @@ pub enum Input {
     },
 }
 
-/// What the end of a task attempt leads to.
+/// What the end of a task attempt, or the answer to a message, leads to.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Finished {
     /// Tell the guest.
     Deliver(Delivery),
-    /// There will be another attempt: give this to [`Run::handle`].
-    Retry(Input),
+    /// The guest need not know now: give this to [`Run::handle`].
+    Decide(Input),
     /// The guest gave the operation up in the meantime.
     Ignored,
 }
@@ -74,12 +81,23 @@ impl Run {
         let at = now.max(self.last_at);
         let mut entries = Vec::new();
         let mut logs = Vec::new();
+        let mut published = None;
         let mut stuck = None;
         match input {
             Input::Activated { delivery, activation } => {
                 self.check_limits(&delivery, &activation)?;
                 self.activated(&delivery, &activation, &mut entries)?;
                 logs = activation.logs;
+                published = activation.published;
+            }
+            Input::Kept { delivery, logs: lines } => {
+                if let Some(event) = self.kept(Some(&delivery))? {
+                    self.push(at, event, &mut entries)?;
+                }
+                logs = lines;
+            }
+            Input::MessageTaken(id) => {
+                self.push(at, JournalEvent::MessageTaken { id }, &mut entries)?;
             }
             Input::AttemptFailed { op, failure, retry_at, logs: lines } => {
                 let attempt = self.failed_attempts(op)? + 1;
@@ -102,12 +120,17 @@ impl Run {
             self.record.wake_at = None;
         }
         self.record.log_lines += logs.len() as u64;
+        if published.is_some() {
+            self.record.published = published;
+        }
         debug_assert!(
             transitions::allows(from, trigger, self.record.state.kind()),
             "{from:?} --{trigger:?}--> {:?} is not in the table",
             self.record.state.kind()
         );
-        Ok(Commit { expected_length, token: None, entries, logs, record: self.record.clone() })
+        let record = self.record.clone();
+        let references = Vec::new();
+        Ok(Commit { expected_length, token: None, entries, logs, record, references })
     }
 
     /// A commit that only writes the record again as the journal tells it, for a run that was asked
@@ -115,8 +138,8 @@ impl Run {
     #[must_use]
     pub fn restate(&self) -> Commit {
         let record = self.record.clone();
-        let (entries, logs) = (Vec::new(), Vec::new());
-        Commit { expected_length: record.length, token: None, entries, logs, record }
+        let (entries, logs, references) = (Vec::new(), Vec::new(), Vec::new());
+        Commit { expected_length: record.length, token: None, entries, logs, record, references }
     }
 
     /// What the end of a task attempt means. Changes nothing.
@@ -130,12 +153,8 @@ impl Run {
     ) -> Finished {
         let Some(Pending::Task(task)) = self.operations.get(op) else { return Finished::Ignored };
         let at = now.max(self.last_at);
-        let deliver = |result| {
-            let completion = Completion::Operation { op, result };
-            Finished::Deliver(Delivery { at, completion, deferred: None })
-        };
         let failure = match result {
-            Ok(output) => return deliver(OpResult::Value(output)),
+            Ok(output) => return self.finished(op, OpResult::Value(output), logs, at),
             Err(failure) => failure,
         };
         let seed = self.record.origin.id.seed() ^ op.0.rotate_left(32);
@@ -143,8 +162,39 @@ impl Run {
         let retry_at = delay.filter(|_| failure.retryable).map(|delay| at.plus(delay));
         let in_time = |at: &Timestamp| task.deadline().is_none_or(|deadline| *at < deadline);
         match retry_at.filter(in_time) {
-            Some(retry_at) => Finished::Retry(Input::AttemptFailed { op, failure, retry_at, logs }),
-            None => deliver(OpResult::Failed(failure)),
+            Some(retry_at) => {
+                Finished::Decide(Input::AttemptFailed { op, failure, retry_at, logs })
+            }
+            None => self.finished(op, OpResult::Failed(failure), logs, at),
+        }
+    }
+
+    /// What the answer to a message means. Changes nothing.
+    #[must_use]
+    pub fn answered(&self, id: MessageId, reply: Reply, now: Timestamp) -> Finished {
+        // A run that got stuck meanwhile sends the message again when it goes on.
+        if !self.outbox.contains(id) || matches!(self.record.state, RunState::Stuck { .. }) {
+            return Finished::Ignored;
+        }
+        let result = match (id.kind, self.operations.get(id.op), reply) {
+            (MessageKind::Event, Some(Pending::Send { .. }), Reply::Taken) => {
+                OpResult::Value(Payload::null())
+            }
+            (MessageKind::Event, Some(Pending::Send { .. }), Reply::Refused(failure))
+            | (MessageKind::Start, Some(Pending::Child(_)), Reply::Refused(failure)) => {
+                OpResult::Failed(failure)
+            }
+            _ => return Finished::Decide(Input::MessageTaken(id)),
+        };
+        self.finished(id.op, result, Vec::new(), now.max(self.last_at))
+    }
+
+    fn finished(&self, op: OpId, result: OpResult, logs: Vec<LogLine>, at: Timestamp) -> Finished {
+        let completion = Completion::Operation { op, result };
+        let delivery = Delivery { at, completion, deferred: None };
+        match self.paused {
+            Some(_) => Finished::Decide(Input::Kept { delivery, logs }),
+            None => Finished::Deliver(delivery),
         }
     }
 
@@ -189,8 +239,12 @@ impl Run {
 
     /// The journal's word for what was delivered.
     fn delivered(&self, delivery: &Delivery) -> Result<JournalEvent, Refusal> {
-        if let Some(seq) = delivery.deferred {
-            return Ok(JournalEvent::Delivered { seq });
+        if let Some(Deferred { seq, nth }) = delivery.deferred {
+            let op = match &delivery.completion {
+                Completion::Operation { op, .. } => self.operations.get(*op).map(|_| *op),
+                _ => None,
+            };
+            return Ok(JournalEvent::Delivered { seq, nth, op });
         }
         match &delivery.completion {
             Completion::Start { attempt, .. } => {
@@ -222,12 +276,19 @@ impl Run {
             JournalEvent::TaskFailed { op, attempts, failure, .. } => {
                 Some(JournalEvent::TaskFailed { op, attempts, failure, deferred: true })
             }
+            JournalEvent::OperationEnded { op, result, .. } => {
+                Some(JournalEvent::OperationEnded { op, result, deferred: true })
+            }
             _ => None,
         })
     }
 
     fn operation_ended(&self, op: OpId, result: &OpResult) -> Result<JournalEvent, Refusal> {
+        let is_task = matches!(self.operations.get(op), Some(Pending::Task(_)));
         Ok(match result {
+            OpResult::Value(_) | OpResult::Failed(_) if !is_task => {
+                JournalEvent::OperationEnded { op, result: result.clone(), deferred: false }
+            }
             OpResult::Value(output) => {
                 let attempts = AttemptCount(self.failed_attempts(op)? + 1);
                 JournalEvent::TaskCompleted {
@@ -243,7 +304,8 @@ impl Run {
                 JournalEvent::TaskFailed { op, attempts, failure, deferred: false }
             }
             OpResult::Fired => JournalEvent::TimerFired { op },
-            OpResult::TimedOut | OpResult::Cancelled => {
+            OpResult::TimedOut => JournalEvent::EventTimedOut { op },
+            OpResult::Cancelled => {
                 return Err(self.corrupt("no operation of this kind can end like this"));
             }
         })
@@ -270,6 +332,28 @@ impl Run {
                 let reuses = self.reuse.candidates(&command.identity()).next();
                 JournalEvent::TimerStarted { op: *op, name: name.clone(), due, reuses }
             }
+            Command::AwaitEvent { op, name, timeout_ms } => JournalEvent::EventAwaited {
+                op: *op,
+                name: name.clone(),
+                timeout_at: timeout_ms.map(|ms| at.plus(ms.min(LONGEST_SLEEP_MS))),
+                reuses: self.reuse.candidates(&command.identity()).next(),
+            },
+            Command::SendEvent { op, to, event } => {
+                let mut event = event.clone();
+                let own = || format!("{}/{op}", self.record.origin.id);
+                event.reference.get_or_insert_with(own);
+                let reuses = self.reuse.candidates(&command.identity()).next();
+                JournalEvent::EventSent { op: *op, to: *to, event, reuses }
+            }
+            Command::StartChild { op, request } => JournalEvent::ChildScheduled {
+                op: *op,
+                child: self.record.origin.id.child(*op),
+                request: request.clone(),
+                reuses: self.reuse.candidates(&command.identity()).next(),
+            },
+            Command::RecordValue { name, value } => {
+                JournalEvent::ValueRecorded { name: name.clone(), value: value.clone() }
+            }
             Command::CancelOperation { op } => JournalEvent::OperationCancelled { op: *op },
         }
     }
@@ -285,6 +369,7 @@ impl Run {
                 JournalEvent::RunCancelled { reason: reason("the workflow ended itself") }
             }
             Outcome::Failed(failure) => self.failed(failure, at),
+            Outcome::Continued(input) => self.continued(input.clone()),
         }
     }
 
@@ -317,19 +402,19 @@ impl Run {
     }
 
     fn check_limits(&self, delivery: &Delivery, activation: &Activation) -> Result<(), Refusal> {
-        let mut kinds: BTreeMap<CommandKind, u64> = BTreeMap::new();
+        let mut started = 0;
+        let mut ended = u64::from(matches!(delivery.completion, Completion::Operation { .. }));
         for command in &activation.commands {
-            let kind = match command {
-                Command::StartTask { .. } => CommandKind::Task,
-                Command::StartTimer { .. } => CommandKind::Timer,
-                Command::CancelOperation { .. } => CommandKind::Cancel,
-            };
-            *kinds.entry(kind).or_default() += 1;
+            match command {
+                Command::CancelOperation { .. } => ended += 1,
+                Command::RecordValue { .. } => {}
+                Command::StartTask { .. }
+                | Command::StartTimer { .. }
+                | Command::AwaitEvent { .. }
+                | Command::SendEvent { .. }
+                | Command::StartChild { .. } => started += 1,
+            }
         }
-        let count = |kind| kinds.get(&kind).copied().unwrap_or_default();
-        let started = count(CommandKind::Task) + count(CommandKind::Timer);
-        let completed = u64::from(matches!(delivery.completion, Completion::Operation { .. }));
-        let ended = count(CommandKind::Cancel) + completed;
         let after = (self.record.pending + started).saturating_sub(ended);
         let limit = self.record.origin.limits.pending_operations;
         if started > 0 && after > limit {
@@ -349,6 +434,8 @@ impl Input {
         match self {
             Self::Activated { .. } => Trigger::Activated,
             Self::AttemptFailed { .. } => Trigger::TaskAttemptFailed,
+            Self::Kept { .. } => Trigger::Kept,
+            Self::MessageTaken(_) => Trigger::MessageTaken,
             Self::Expired => Trigger::Expired,
             Self::Stuck { .. } => Trigger::Stuck,
         }

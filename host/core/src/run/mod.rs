@@ -11,19 +11,26 @@
 mod apply;
 mod decide;
 mod external;
+mod identity;
+mod mailbox;
 mod operations;
+mod outbox;
 mod reuse;
 
 pub use decide::{Finished, Input};
 pub use external::{External, external};
 pub use operations::TaskCall;
 
+use crate::activation::{CommandIdentity, CommandKind};
+use crate::event::JournalEvent;
 use crate::record::{QueueReason, RetryCause};
 use crate::{
-    Completion, Delivery, Entry, Failure, OpId, OpResult, Payload, Record, Refusal, RunState,
-    Timestamp,
+    Completion, Deferred, Delivery, Entry, Failure, Message, MessageId, OpId, OpResult, Payload,
+    Record, Refusal, RunState, Timestamp,
 };
+use mailbox::Mailbox;
 use operations::Operations;
+use outbox::Outbox;
 use reuse::Reuse;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -38,14 +45,23 @@ pub struct Run {
     record: Record,
     input: Payload,
     first_due: Timestamp,
+    /// Whether that is later than the first entry.
+    delayed: bool,
     last_at: Timestamp,
+    /// How often the run has begun anew.
+    generation: u32,
     operations: Operations,
     /// Results that are known before the guest asked, by reuse from an earlier attempt.
     answers: VecDeque<(OpId, OpResult)>,
     /// What has not reached the guest, by the position of its entry.
     waiting: BTreeMap<u64, Completion>,
-    /// The failure that the run waits to be retried after.
-    retry: Option<(Timestamp, Failure)>,
+    mailbox: Mailbox,
+    outbox: Outbox,
+    /// When the next attempt is due, and the failure after which it is made; none when somebody
+    /// asked for it.
+    retry: Option<(Timestamp, Option<Failure>)>,
+    /// Why it stands still, when it does.
+    paused: Option<String>,
     reuse: Reuse,
 }
 
@@ -63,25 +79,33 @@ pub enum Next {
 }
 
 impl Run {
-    /// Rebuilds a run from its journal.
+    /// Rebuilds a run from its journal, which begins at `position` (0 unless the run has begun
+    /// anew).
     ///
     /// # Errors
     /// [`Refusal::Corrupt`] when the journal cannot have come about.
-    pub fn fold(entries: impl IntoIterator<Item = Entry>) -> Result<Self, Refusal> {
-        let mut entries = entries.into_iter();
-        let mut run = Self::begin(entries.next().as_ref())?;
-        for entry in entries {
-            run.absorb(&entry)?;
+    pub fn fold(entries: &[Entry], position: u64) -> Result<Self, Refusal> {
+        let retried = |entry: &Entry| matches!(entry.event, JournalEvent::RetryRequested { .. });
+        let keeps_results = entries.iter().any(retried);
+        let mut run = Self::begin(entries.first(), position, keeps_results)?;
+        for entry in &entries[1..] {
+            run.absorb(entry)?;
         }
         Ok(run)
     }
 
-    /// A run as its first entry leaves it.
+    /// A run as the first entry of its journal leaves it. The entry stands at `position`;
+    /// `keeps_results` says that the results of completed operations will be wanted, because the
+    /// run was tried again by hand (see [`Record::keeps_results`]).
     ///
     /// # Errors
-    /// [`Refusal::Corrupt`] when that entry is not `RunStarted`.
-    pub fn begin(first: Option<&Entry>) -> Result<Self, Refusal> {
-        let mut run = apply::first(first)?;
+    /// [`Refusal::Corrupt`] when no journal begins with that entry.
+    pub fn begin(
+        first: Option<&Entry>,
+        position: u64,
+        keeps_results: bool,
+    ) -> Result<Self, Refusal> {
+        let mut run = apply::first(first, position, keeps_results)?;
         run.settle();
         Ok(run)
     }
@@ -98,7 +122,7 @@ impl Run {
     }
 
     /// Takes over from the stored record what the journal does not tell: the number of log lines,
-    /// and that the run is stuck. The journal may have grown since the record was read.
+    /// what the run shows of itself, and that it is stuck. The journal may have grown since the record was read.
     ///
     /// # Errors
     /// [`Refusal::Corrupt`] when record and journal do not belong together.
@@ -110,6 +134,7 @@ impl Run {
             });
         }
         self.record.log_lines = stored.log_lines;
+        self.record.published.clone_from(&stored.published);
         if matches!(stored.state, RunState::Stuck { .. }) && stored.length == self.record.length {
             self.record = stored.clone();
         }
@@ -144,6 +169,9 @@ impl Run {
         if passed(cancel_deadline) || passed(self.record.timeout_at()) {
             return Next::Decide(Input::Expired);
         }
+        if self.paused.is_some() {
+            return Next::Wait(self.wake_at(None));
+        }
         let at = now.max(self.last_at);
         if let Some(start_at) = self.attempt_due() {
             if start_at > now {
@@ -155,19 +183,30 @@ impl Run {
             return Next::Deliver(Delivery { at, completion, deferred: None });
         }
         if let Some((seq, completion)) = self.waiting.first_key_value() {
-            let (completion, deferred) = (completion.clone(), Some(*seq));
-            return Next::Deliver(Delivery { at, completion, deferred });
+            let deferred = Some(Deferred { seq: *seq, nth: 0 });
+            return Next::Deliver(Delivery { at, completion: completion.clone(), deferred });
         }
         if let Some((op, result)) = self.answers.front().cloned() {
             let completion = Completion::Operation { op, result };
             return Next::Deliver(Delivery { at, completion, deferred: None });
         }
-        if let Some(op) = self.operations.due_timer(now) {
-            let completion = Completion::Operation { op, result: OpResult::Fired };
+        if let Some((op, deferred, data)) = self.awaited_event() {
+            let completion = Completion::Operation { op, result: OpResult::Value(data) };
+            return Next::Deliver(Delivery { at, completion, deferred: Some(deferred) });
+        }
+        if let Some((op, result)) = self.operations.due(now) {
+            let completion = Completion::Operation { op, result };
             return Next::Deliver(Delivery { at, completion, deferred: None });
         }
         self.operations.release_retries(now);
         Next::Wait(self.wake_at(self.operations.next_release()))
+    }
+
+    /// The oldest event that is waited for, and the wait that gets it: the one that began first.
+    fn awaited_event(&self) -> Option<(OpId, Deferred, Payload)> {
+        let found = |(name, op)| self.mailbox.first(name).map(|(at, data)| (op, *at, data));
+        let oldest = self.operations.waits().filter_map(found).min_by_key(|(_, at, _)| *at);
+        oldest.map(|(op, at, data)| (op, at, data.clone()))
     }
 
     /// When the next attempt of the run is due; none while one is under way.
@@ -182,13 +221,43 @@ impl Run {
     /// Takes task attempts to execute, at most `most`. Call it only when the commit that led here
     /// is durable.
     pub fn start_tasks(&mut self, now: Timestamp, most: usize) -> Vec<TaskCall> {
+        if self.paused.is_some() {
+            return Vec::new();
+        }
         self.operations.start_tasks(self.record.origin.id, now, most)
     }
 
     /// Whether a task attempt could start now.
     #[must_use]
     pub fn has_startable_tasks(&self) -> bool {
-        self.operations.has_startable()
+        self.paused.is_none() && self.operations.has_startable()
+    }
+
+    /// Takes messages to send, at most `most`, in the order in which they are to be sent. Call it
+    /// only when the commit that led here is durable.
+    pub fn take_messages(&mut self, most: usize) -> Vec<(MessageId, Message)> {
+        if matches!(self.record.state, RunState::Stuck { .. }) {
+            return Vec::new();
+        }
+        self.outbox.take(most)
+    }
+
+    /// Whether a message could be sent now.
+    #[must_use]
+    pub fn has_messages(&self) -> bool {
+        self.outbox.has_unsent() && !matches!(self.record.state, RunState::Stuck { .. })
+    }
+
+    /// Tasks that failed in the last attempt of a failed run, the last one first: an operator may
+    /// give them another outcome.
+    #[must_use]
+    pub fn failed_tasks(&self) -> Vec<(OpId, String)> {
+        let task = |(op, identity): (OpId, &CommandIdentity)| {
+            (identity.kind == CommandKind::Task).then(|| (op, identity.name.clone()))
+        };
+        let mut failed: Vec<_> = self.reuse.failed().filter_map(task).collect();
+        failed.reverse();
+        failed
     }
 
     /// Task executions that are to be stopped, because the guest gave them up or the run ended.
@@ -204,43 +273,61 @@ impl Run {
 
     fn wake_at(&self, operations: Option<Timestamp>) -> Option<Timestamp> {
         let cancel = self.record.cancel.as_ref().map(|cancel| cancel.deadline);
-        [self.attempt_due(), operations, cancel, self.record.timeout_at()]
-            .into_iter()
-            .flatten()
-            .min()
+        let attempt = self.attempt_due().filter(|_| self.paused.is_none());
+        [attempt, operations, cancel, self.record.timeout_at()].into_iter().flatten().min()
     }
 
     /// Brings the record in line with everything else. The last step of every change.
     fn settle(&mut self) {
         self.record.pending = self.operations.len() as u64;
-        self.record.undelivered = u32::try_from(self.waiting.len()).unwrap_or(u32::MAX);
+        let undelivered = self.waiting.len() + self.mailbox.len();
+        self.record.undelivered = u32::try_from(undelivered).unwrap_or(u32::MAX);
+        self.record.outbox = self.outbox.len() as u64;
         self.record.updated_at = self.last_at;
         if self.record.is_terminal() {
             self.record.wake_at = None;
-            self.record.ready = false;
+            self.record.ready = self.record.outbox > 0;
             return;
         }
         self.record.state = self.derived_state();
         let stuck = matches!(self.record.state, RunState::Stuck { .. });
-        let due = self.operations.next_due();
+        let due = self.operations.next_due().filter(|_| self.paused.is_none());
         self.record.wake_at = if stuck { None } else { self.wake_at(due) };
-        self.record.ready =
-            matches!(self.record.state, RunState::Queued { .. } | RunState::Running);
+        let works = matches!(self.record.state, RunState::Queued { .. } | RunState::Running);
+        self.record.ready = works || (self.record.outbox > 0 && !stuck);
     }
 
     fn derived_state(&self) -> RunState {
+        if let Some(reason) = &self.paused {
+            return RunState::Paused { reason: reason.clone() };
+        }
         if let Some((at, failure)) = &self.retry {
-            let (next_attempt_at, failure) = (*at, failure.clone());
+            let Some(failure) = failure.clone() else {
+                return RunState::Queued { reason: QueueReason::Retry };
+            };
+            let next_attempt_at = *at;
             return RunState::AwaitingRetry { cause: RetryCause::Run, next_attempt_at, failure };
         }
         if self.record.attempt == 0 {
-            if self.first_due > self.record.origin.started_at {
+            if self.delayed {
                 return RunState::Scheduled { at: self.first_due };
             }
             return RunState::Queued { reason: QueueReason::New };
         }
-        if !self.waiting.is_empty() || !self.answers.is_empty() {
-            return RunState::Queued { reason: QueueReason::Resumption };
+        match self.waiting.values().next() {
+            Some(Completion::CancelRequested { .. } | Completion::Start { .. }) => {
+                return RunState::Queued { reason: QueueReason::Resumption };
+            }
+            Some(Completion::Operation { .. }) => {
+                return RunState::Queued { reason: QueueReason::Child };
+            }
+            None if !self.answers.is_empty() => {
+                return RunState::Queued { reason: QueueReason::Retry };
+            }
+            None => {}
+        }
+        if self.awaited_event().is_some() {
+            return RunState::Queued { reason: QueueReason::Event };
         }
         self.operations.state()
     }

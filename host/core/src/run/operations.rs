@@ -1,10 +1,15 @@
 //! The pending operations of a run, with indexes by what is due. Everything here takes logarithmic
 //! time, so that a run with ten thousand pending operations pays for each only once.
 
+use super::identity::{child_identity, named_identity, send_identity, task_identity};
+use crate::activation::{CommandIdentity, CommandKind};
 use crate::api::OperationView;
 use crate::event::StuckCause;
 use crate::record::RetryCause;
-use crate::{Failure, OpId, Payload, RunId, RunState, TaskOptions, Timestamp};
+use crate::{
+    Failure, InputHash, OnParentEnd, OpId, OpResult, Payload, RunId, RunState, TaskOptions,
+    Timestamp,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A task attempt to execute.
@@ -31,6 +36,49 @@ pub struct TaskCall {
 pub(super) enum Pending {
     Task(PendingTask),
     Timer { name: String, due: Timestamp },
+    Event { name: String, timeout_at: Option<Timestamp> },
+    Send { name: String, data: InputHash },
+    Child(PendingChild),
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct PendingChild {
+    pub(super) run: RunId,
+    pub(super) workflow: String,
+    pub(super) input: InputHash,
+    pub(super) on_parent_end: OnParentEnd,
+}
+
+impl Pending {
+    /// What a replay, or a next attempt of the run, knows the operation by.
+    pub(super) fn identity(&self) -> CommandIdentity {
+        match self {
+            Self::Task(task) => task_identity(&task.name, task.input.hash()),
+            Self::Timer { name, .. } => named_identity(CommandKind::Timer, name),
+            Self::Event { name, .. } => named_identity(CommandKind::Event, name),
+            Self::Send { name, data } => send_identity(name, *data),
+            Self::Child(child) => child_identity(&child.workflow, child.input),
+        }
+    }
+
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Task(_) => "task",
+            Self::Timer { .. } => "timer",
+            Self::Event { .. } => "event",
+            Self::Send { .. } => "send",
+            Self::Child(_) => "child",
+        }
+    }
+
+    /// When its time is over, for what has one.
+    fn due(&self) -> Option<Timestamp> {
+        match self {
+            Self::Timer { due, .. } => Some(*due),
+            Self::Event { timeout_at, .. } => *timeout_at,
+            Self::Task(_) | Self::Send { .. } | Self::Child(_) => None,
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -70,7 +118,13 @@ impl PendingTask {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct Operations {
     pending: BTreeMap<OpId, Pending>,
+    /// Timers, and the time limits of waits.
     timers: BTreeSet<(Timestamp, OpId)>,
+    /// Waits for events by their name, but for those that have an answer already.
+    waits: BTreeMap<String, BTreeSet<OpId>>,
+    children: BTreeSet<OpId>,
+    /// Tasks and sends: what somebody works on.
+    worked_on: usize,
     retries: BTreeSet<(Timestamp, OpId)>,
     unreleased: BTreeSet<(Timestamp, OpId)>,
     startable: BTreeSet<OpId>,
@@ -87,26 +141,53 @@ impl Operations {
         self.pending.get(&op)
     }
 
-    pub(super) fn add_task(&mut self, op: OpId, task: PendingTask, answered: bool) {
-        if !answered {
-            self.startable.insert(op);
+    /// Takes an operation in. One that is `answered` has its result already and only waits for
+    /// the guest to be told.
+    pub(super) fn add(&mut self, op: OpId, operation: Pending, answered: bool) {
+        if let Some(due) = operation.due() {
+            self.timers.insert((due, op));
         }
-        self.pending.insert(op, Pending::Task(task));
-    }
-
-    pub(super) fn add_timer(&mut self, op: OpId, name: String, due: Timestamp) {
-        self.timers.insert((due, op));
-        self.pending.insert(op, Pending::Timer { name, due });
+        match &operation {
+            Pending::Task(_) => {
+                self.worked_on += 1;
+                if !answered {
+                    self.startable.insert(op);
+                }
+            }
+            Pending::Send { .. } => self.worked_on += 1,
+            Pending::Event { name, .. } if !answered => {
+                self.waits.entry(name.clone()).or_default().insert(op);
+            }
+            Pending::Child(_) if !answered => {
+                self.children.insert(op);
+            }
+            Pending::Timer { .. } | Pending::Event { .. } | Pending::Child(_) => {}
+        }
+        self.pending.insert(op, operation);
     }
 
     /// Takes an operation out, because it completed or was given up.
     pub(super) fn remove(&mut self, op: OpId) -> Option<Pending> {
         let pending = self.pending.remove(&op)?;
+        if let Some(due) = pending.due() {
+            self.timers.remove(&(due, op));
+        }
         match &pending {
-            Pending::Timer { due, .. } => {
-                self.timers.remove(&(*due, op));
+            Pending::Timer { .. } => {}
+            Pending::Send { .. } => self.worked_on -= 1,
+            Pending::Child(_) => {
+                self.children.remove(&op);
+            }
+            Pending::Event { name, .. } => {
+                if let Some(waits) = self.waits.get_mut(name) {
+                    waits.remove(&op);
+                    if waits.is_empty() {
+                        self.waits.remove(name);
+                    }
+                }
             }
             Pending::Task(task) => {
+                self.worked_on -= 1;
                 if let Some((at, _)) = &task.retry {
                     self.retries.remove(&(*at, op));
                     self.unreleased.remove(&(*at, op));
@@ -152,8 +233,41 @@ impl Operations {
         true
     }
 
-    pub(super) fn due_timer(&self, now: Timestamp) -> Option<OpId> {
-        self.timers.first().filter(|(due, _)| *due <= now).map(|(_, op)| *op)
+    /// The operation whose time is over first, and how it ends.
+    pub(super) fn due(&self, now: Timestamp) -> Option<(OpId, OpResult)> {
+        let (_, op) = self.timers.first().filter(|(due, _)| *due <= now)?;
+        let result = match self.pending.get(op) {
+            Some(Pending::Event { .. }) => OpResult::TimedOut,
+            _ => OpResult::Fired,
+        };
+        Some((*op, result))
+    }
+
+    /// Lets the sleep that would end first end at this time.
+    pub(super) fn wake(&mut self, at: Timestamp) {
+        let is_sleep = |op: &OpId| matches!(self.pending.get(op), Some(Pending::Timer { .. }));
+        let Some(&(due, op)) = self.timers.iter().find(|(_, op)| is_sleep(op)) else { return };
+        self.timers.remove(&(due, op));
+        self.timers.insert((due.min(at), op));
+        if let Some(Pending::Timer { due, .. }) = self.pending.get_mut(&op) {
+            *due = at.min(*due);
+        }
+    }
+
+    /// The names of events that are waited for, each with the wait that began first.
+    pub(super) fn waits(&self) -> impl Iterator<Item = (&str, OpId)> {
+        self.waits.iter().filter_map(|(name, ops)| Some((name.as_str(), *ops.first()?)))
+    }
+
+    /// The children that are to be stopped when the run gives up what is pending.
+    pub(super) fn dependents(&self) -> Vec<(OpId, RunId)> {
+        let dependent = |op: &OpId| match self.pending.get(op) {
+            Some(Pending::Child(child)) if child.on_parent_end == OnParentEnd::Cancel => {
+                Some((*op, child.run))
+            }
+            _ => None,
+        };
+        self.children.iter().filter_map(dependent).collect()
     }
 
     /// Lets tasks whose retry is due start again.
@@ -199,9 +313,7 @@ impl Operations {
 
     /// What the run waits for, from its pending operations alone.
     pub(super) fn state(&self) -> RunState {
-        let timers = self.timers.len();
-        let waiting_tasks = self.pending.len() - timers - self.retries.len();
-        if waiting_tasks > 0 {
+        if self.worked_on > self.retries.len() {
             return RunState::Running;
         }
         if let Some((next_attempt_at, op)) = self.retries.first()
@@ -213,6 +325,16 @@ impl Operations {
                 next_attempt_at: *next_attempt_at,
                 failure: failure.clone(),
             };
+        }
+        if let Some(op) = self.children.first()
+            && let Some(Pending::Child(child)) = self.pending.get(op)
+        {
+            return RunState::AwaitingChild { child: child.run };
+        }
+        if let Some(op) = self.waits.values().filter_map(BTreeSet::first).min()
+            && let Some(Pending::Event { name, timeout_at }) = self.pending.get(op)
+        {
+            return RunState::AwaitingEvent { event: name.clone(), timeout_at: *timeout_at };
         }
         match self.timers.first() {
             Some((wakeup_at, op)) => {
@@ -227,21 +349,30 @@ impl Operations {
     }
 
     pub(super) fn views(&self, most: usize) -> Vec<OperationView> {
-        let view = |(op, pending): (&OpId, &Pending)| match pending {
-            Pending::Task(task) => OperationView {
+        let view = |(op, pending): (&OpId, &Pending)| {
+            let mut view = OperationView {
                 op: *op,
-                kind: "task".into(),
-                name: task.name.clone(),
-                attempt: Some(task.failed + 1),
-                due: task.retry.as_ref().map(|(at, _)| *at),
-            },
-            Pending::Timer { name, due } => OperationView {
-                op: *op,
-                kind: "timer".into(),
-                name: name.clone(),
+                kind: pending.kind().into(),
+                name: String::new(),
                 attempt: None,
-                due: Some(*due),
-            },
+                due: pending.due(),
+                child: None,
+            };
+            match pending {
+                Pending::Task(task) => {
+                    view.name.clone_from(&task.name);
+                    view.attempt = Some(task.failed + 1);
+                    view.due = task.retry.as_ref().map(|(at, _)| *at);
+                }
+                Pending::Child(child) => {
+                    view.name.clone_from(&child.workflow);
+                    view.child = Some(child.run);
+                }
+                Pending::Timer { name, .. }
+                | Pending::Event { name, .. }
+                | Pending::Send { name, .. } => view.name.clone_from(name),
+            }
+            view
         };
         self.pending.iter().take(most).map(view).collect()
     }
@@ -255,8 +386,8 @@ fn earliest(sets: [&BTreeSet<(Timestamp, OpId)>; 2]) -> Option<Timestamp> {
 fn idle() -> StuckCause {
     StuckCause {
         code: "guest.idle".into(),
-        message: "the workflow awaits something, but no task and no sleep is pending".into(),
-        remedy: "Await only futures that come from `run` (tasks, sleeps, cancelled()); other \
+        message: "the workflow awaits something, but nothing is pending".into(),
+        remedy: "Await only what comes from `run` (tasks, sleeps, events, children); other \
                  futures are never woken inside a workflow. Cancel the run, correct the workflow, \
                  upload it as a new version and start it again."
             .into(),

@@ -13,6 +13,8 @@ pub(super) struct Reuse {
     current: BTreeMap<OpId, (CommandIdentity, OpResult)>,
     /// What earlier attempts left, in order of occurrence.
     earlier: BTreeMap<CommandIdentity, VecDeque<(OpId, OpResult)>>,
+    /// What failed in the last attempt: an operator may give it another outcome.
+    failed: BTreeMap<OpId, CommandIdentity>,
 }
 
 impl Reuse {
@@ -20,14 +22,41 @@ impl Reuse {
         Self { enabled, ..Self::default() }
     }
 
-    /// Notes that an operation of the current attempt succeeded.
-    pub(super) fn completed(&mut self, op: OpId, identity: CommandIdentity, result: OpResult) {
-        self.current.insert(op, (identity, result));
+    /// Notes how an operation of the current attempt ended.
+    pub(super) fn ended(&mut self, op: OpId, identity: CommandIdentity, result: &OpResult) {
+        match result {
+            OpResult::Value(_) | OpResult::Fired => {
+                self.current.insert(op, (identity, result.clone()));
+            }
+            OpResult::Failed(_) => {
+                self.failed.insert(op, identity);
+            }
+            OpResult::TimedOut | OpResult::Cancelled => {}
+        }
+    }
+
+    /// Gives what failed in the last attempt another outcome; false when it did not fail.
+    pub(super) fn set(&mut self, op: OpId, result: OpResult) -> bool {
+        let Some(identity) = self.failed.remove(&op) else { return false };
+        let results = self.earlier.entry(identity).or_default();
+        let index = results.iter().position(|(other, _)| *other > op).unwrap_or(results.len());
+        results.insert(index, (op, result));
+        true
     }
 
     /// Whether another attempt may follow that wants the results.
     pub(super) fn is_enabled(&self) -> bool {
         self.enabled
+    }
+
+    /// What failed in the last attempt.
+    pub(super) fn failed(&self) -> impl Iterator<Item = (OpId, &CommandIdentity)> {
+        self.failed.iter().map(|(op, identity)| (*op, identity))
+    }
+
+    /// Another attempt begins: what failed in the one before it is tried anew.
+    pub(super) fn attempt_started(&mut self) {
+        self.failed.clear();
     }
 
     /// The attempt is over. What it completed (some of it by reuse) comes before what it did not

@@ -2,13 +2,14 @@
 #![allow(clippy::unwrap_used)]
 
 mod random;
+mod together;
 
 use super::*;
 use crate::activation::{Activation, Command, Outcome, TimerDue};
-use crate::event::JournalEvent;
+use crate::event::{JournalEvent, SetOutcome};
 use crate::{
-    Commit, Digest, Limits, RetryPolicy, RunId, StartOptions, StartRequest, StateKind, Steps,
-    StuckCause, TaskOptions,
+    ChildRequest, Commit, Digest, Limits, OnParentEnd, Parent, Reply, RetryPolicy, RunId,
+    StartOptions, StartRequest, StateKind, Steps, StuckCause, TaskOptions, UserEvent,
 };
 
 fn t(ms: u64) -> Timestamp {
@@ -26,6 +27,7 @@ fn request(options: StartOptions) -> StartRequest {
         input: Payload::null(),
         options,
         due: None,
+        parent: None,
     }
 }
 
@@ -39,14 +41,16 @@ struct Bench {
     journal: Vec<Entry>,
     stored: Record,
     run: Run,
+    /// The last commit came from outside.
+    outside: bool,
 }
 
 impl Bench {
     fn new(options: StartOptions) -> Self {
         let commit = Run::start(request(options), t(0));
-        let run = Run::begin(commit.entries.first()).unwrap();
+        let run = Run::begin(commit.entries.first(), 0, false).unwrap();
         assert_eq!(run.record(), &commit.record);
-        Self { journal: commit.entries, stored: commit.record, run }
+        Self { journal: commit.entries, stored: commit.record, run, outside: false }
     }
 
     fn commit(&mut self, commit: Commit) {
@@ -74,9 +78,50 @@ impl Bench {
         self.run.finish_attempt(OpId(op), result, Vec::new(), now)
     }
 
+    /// The run as the durable part of its journal tells it.
+    fn folded(&self) -> Result<Run, Refusal> {
+        let first = self.stored.first;
+        let mut run = Run::fold(&self.journal[usize::try_from(first).unwrap()..], first)?;
+        run.adopt(&self.stored)?;
+        Ok(run)
+    }
+
+    /// A host takes the run anew.
     fn crash(&mut self) {
-        self.run = Run::fold(self.journal.clone()).unwrap();
-        self.run.adopt(&self.stored).unwrap();
+        self.run = self.folded().unwrap();
+    }
+
+    /// Something from outside, which the host that has the run hears of.
+    fn external(&mut self, input: External, now: Timestamp) -> Result<(), Refusal> {
+        let commit = external(&self.stored, input, now)?;
+        self.commit(commit);
+        self.crash();
+        Ok(())
+    }
+
+    /// The same, for what the journal refuses.
+    fn external_unchecked(&mut self, input: External, now: Timestamp) -> Result<(), Refusal> {
+        let commit = external(&self.stored, input, now)?;
+        self.commit(commit);
+        self.folded().map(|_| ())
+    }
+
+    /// Takes all messages and has them answered.
+    fn send(&mut self, reply: impl Fn(&Message) -> Reply, now: Timestamp) -> Vec<Message> {
+        let taken = self.run.take_messages(99);
+        for (id, message) in &taken {
+            match self.run.answered(*id, reply(message), now) {
+                Finished::Deliver(delivery) => {
+                    self.activated(now, &delivery, Activation::default());
+                }
+                Finished::Decide(input) => {
+                    let commit = self.run.handle(input, now).unwrap();
+                    self.commit(commit);
+                }
+                Finished::Ignored => {}
+            }
+        }
+        taken.into_iter().map(|(_, message)| message).collect()
     }
 }
 
@@ -97,6 +142,26 @@ fn sleep(op: u64, ms: u64) -> Command {
     Command::StartTimer { op: OpId(op), name: "nap".into(), due: TimerDue::After(ms) }
 }
 
+fn awaits(op: u64, name: &str, timeout_ms: Option<u64>) -> Command {
+    Command::AwaitEvent { op: OpId(op), name: name.into(), timeout_ms }
+}
+
+fn event(name: &str, data: &str) -> Box<UserEvent> {
+    Box::new(UserEvent { name: name.into(), data: json(data), reference: None })
+}
+
+fn child(op: u64, on_parent_end: OnParentEnd) -> Command {
+    let request = ChildRequest {
+        workflow: "child".into(),
+        version: None,
+        input: json("7"),
+        options: StartOptions::default(),
+        delay_ms: None,
+        on_parent_end,
+    };
+    Command::StartChild { op: OpId(op), request: Box::new(request) }
+}
+
 fn asks(commands: Vec<Command>) -> Activation {
     Activation { commands, ..Activation::default() }
 }
@@ -114,7 +179,7 @@ fn a_task_is_tried_again_after_its_delay_and_its_result_is_delivered_once() {
     let mut b = Bench::new(StartOptions::default());
     b.deliver(t(0), asks(vec![task(1, "a")]));
     assert_eq!(b.run.start_tasks(t(0), 10)[0].attempt, 1);
-    let Finished::Retry(input) = b.finish(1, Err(Failure::new("x", "y")), t(10)) else { panic!() };
+    let Finished::Decide(input) = b.finish(1, Err(Failure::new("x", "y")), t(10)) else { panic!() };
     let commit = b.run.handle(input, t(10)).unwrap();
     b.commit(commit);
     assert_eq!(kinds(&b.run), StateKind::AwaitingRetry);
@@ -213,8 +278,8 @@ fn a_run_that_has_not_begun_or_is_stuck_is_cancelled_at_once() {
     assert_eq!(kinds(&b.run), StateKind::Stuck, "it waits for nothing");
     let commit = external(&b.stored, wish, t(1)).unwrap();
     b.commit(commit);
-    assert_eq!(Run::fold(b.journal.clone()).unwrap().record(), &b.stored);
-    let refused = external(&b.stored, External::Retry, t(2)).unwrap_err();
+    assert_eq!(Run::fold(&b.journal, 0).unwrap().record(), &b.stored);
+    let refused = external(&b.stored, External::Retry { outcomes: vec![] }, t(2)).unwrap_err();
     assert_eq!(refused.to_string(), "a run that is cancelled cannot be retried");
 }
 
@@ -229,7 +294,7 @@ fn stuck_leaves_the_journal_untouched_and_a_retry_goes_on_from_there() {
     assert_eq!((b.journal.len(), b.stored.ready, b.stored.wake_at), (length, false, None));
     b.crash();
     assert_eq!(b.run.next(t(30)), Next::Ended);
-    let commit = external(&b.stored, External::Retry, t(30)).unwrap();
+    let commit = external(&b.stored, External::Retry { outcomes: vec![] }, t(30)).unwrap();
     b.commit(commit);
     b.crash();
     assert!(b.stored.ready);
@@ -245,11 +310,14 @@ fn a_result_that_could_not_be_delivered_is_kept_and_delivered_after_the_retry() 
     let undelivered = Some(d.clone());
     let commit = b.run.handle(Input::Stuck { cause: trap(), undelivered }, t(5)).unwrap();
     b.commit(commit);
-    b.commit(external(&b.stored, External::Retry, t(9)).unwrap());
+    b.commit(external(&b.stored, External::Retry { outcomes: vec![] }, t(9)).unwrap());
     b.crash();
     assert!(b.run.start_tasks(t(9), 9).is_empty(), "a task that ended is not repeated");
     let again = b.deliver(t(9), ends(Outcome::Completed(json("1"))));
-    assert_eq!((again.completion, again.deferred), (d.completion, Some(3)));
+    assert_eq!(
+        (again.completion, again.deferred),
+        (d.completion, Some(Deferred { seq: 3, nth: 0 }))
+    );
     let replayed = steps(&b.journal);
     assert_eq!(replayed[1].delivery.at, t(9));
 }
@@ -292,9 +360,9 @@ fn impossible_journals_are_reported_with_their_position() {
     let fired = Entry { at: t(1), event: JournalEvent::TimerFired { op: OpId(9) } };
     let mut journal = b.journal.clone();
     journal.push(fired.clone());
-    assert!(matches!(Run::fold(journal), Err(Refusal::Corrupt { seq: 1, .. })));
-    assert!(matches!(Run::fold([fired]), Err(Refusal::Corrupt { seq: 0, .. })));
-    assert!(matches!(Run::fold([]), Err(Refusal::Corrupt { seq: 0, .. })));
+    assert!(matches!(Run::fold(&journal, 0), Err(Refusal::Corrupt { seq: 1, .. })));
+    assert!(matches!(Run::fold(&[fired], 0), Err(Refusal::Corrupt { seq: 0, .. })));
+    assert!(matches!(Run::fold(&[], 0), Err(Refusal::Corrupt { seq: 0, .. })));
 }
 
 fn steps(journal: &[Entry]) -> Vec<crate::Step> {

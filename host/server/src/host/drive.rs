@@ -75,6 +75,8 @@ pub(super) struct Driver<'a> {
     staged: Option<Commit>,
     staged_bytes: usize,
     interruptions: u32,
+    /// The record may be older than the journal.
+    behind: bool,
 }
 
 impl<'a> Driver<'a> {
@@ -88,6 +90,7 @@ impl<'a> Driver<'a> {
             staged: None,
             staged_bytes: 0,
             interruptions: 0,
+            behind: false,
         }
     }
 
@@ -114,6 +117,7 @@ impl<'a> Driver<'a> {
             }
             self.staged = None;
             self.executions.undo();
+            self.behind = true;
         }
     }
 
@@ -124,7 +128,7 @@ impl<'a> Driver<'a> {
         let id = self.record.id();
         let mut guest = match parts.warm.take(id, self.record.length) {
             Some(resting) => resting,
-            None => load::load(&self.record, &module, &*parts.link).await?,
+            None => load::load(&self.record, &module, &*parts.link, self.behind).await?,
         };
         self.correct_record(&guest);
         self.executions.stop_stale(&guest.run);

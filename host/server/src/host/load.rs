@@ -65,16 +65,18 @@ impl Modules {
     }
 }
 
-/// Reads a run's journal and rebuilds state machine and guest from it.
+/// Reads a run's journal and rebuilds state machine and guest from it. The journal may have grown
+/// since the record was read; when that may matter, `to_end` asks for what is behind, too.
 pub(super) async fn load(
     record: &Record,
     module: &Arc<Module>,
     link: &dyn HostLink,
+    to_end: bool,
 ) -> Result<Resting, LoadError> {
     let mut run: Option<Run> = None;
     let mut replayer: Option<Replayer> = None;
     let mut length = 0;
-    loop {
+    while to_end || length < record.length {
         let page = link.journal(record.id(), length).await?;
         if page.is_empty() {
             break;

@@ -37,8 +37,13 @@ impl Service {
         let by_lease = wanted.states.iter().any(|state| leased.contains(state));
         let look = if by_lease { LOOK_FOR_LEASE } else { LOOK };
         let mut subscription = self.parts.hub.subscribe(run);
+        let mut heard = None;
         loop {
-            let view = self.view(&self.record(run).await?);
+            let record = match heard.take() {
+                Some(record) => record,
+                None => self.record(run).await?,
+            };
+            let view = self.view(&record);
             if let Some(outcome) = ending(view.state, &wanted.states) {
                 return Ok(Waited { outcome, run: view });
             }
@@ -47,7 +52,8 @@ impl Service {
             }
             let until = deadline.min(Instant::now() + look);
             let matters = |state| by_lease || ending(state, &wanted.states).is_some();
-            let _ = tokio::time::timeout_at(until, subscription.changed_to(matters)).await;
+            let changed = tokio::time::timeout_at(until, subscription.changed_to(matters)).await;
+            heard = changed.unwrap_or_default();
         }
     }
 
