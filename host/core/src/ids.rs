@@ -147,6 +147,12 @@ impl FromStr for Digest {
 pub struct InputHash([u8; 16]);
 
 impl InputHash {
+    /// The sixteen bytes of the hash.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+
     /// The hash of these bytes.
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {

@@ -17,6 +17,9 @@ pub enum StoreError {
     /// A commit that creates a run found it there.
     #[error("a run with this id exists already")]
     AlreadyExists,
+    /// The run has received what this commit brings.
+    #[error("the run has received this already")]
+    Duplicate,
     /// The commit's token is older than one that was seen for the run: somebody else owns it now.
     #[error("the lease on this run is lost: a newer token has been seen")]
     LeaseLost,
@@ -92,6 +95,7 @@ impl StoreError {
         match self {
             Self::Conflict { .. } => "store.conflict",
             Self::AlreadyExists => "store.already_exists",
+            Self::Duplicate => "store.duplicate",
             Self::LeaseLost => "store.lease_lost",
             Self::VersionTaken { .. } => "store.version_taken",
             Self::Corrupt { .. } => "store.corrupt",

@@ -8,7 +8,7 @@ use crate::{
     StoreStats,
 };
 use async_trait::async_trait;
-use everstep_core::{Commit, Digest, Entry, LogLine, Record, RunId, Timestamp};
+use everstep_core::{Commit, Digest, Entry, InputHash, LogLine, Record, RunId, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -32,8 +32,10 @@ struct Kept {
     head: Head,
     record: Record,
     ready_since: Option<Timestamp>,
+    /// The entries from the record's `first` on.
     journal: Vec<Entry>,
     logs: Vec<LogLine>,
+    references: BTreeSet<InputHash>,
 }
 
 impl Memory {
@@ -56,7 +58,12 @@ impl Shelves {
     fn commit(&mut self, commit: Commit) -> Result<(), StoreError> {
         let claim = Claim::of(&commit)?;
         let id = commit.run_id();
-        let head = claim.admit(self.runs.get(&id).map(|kept| &kept.head))?;
+        let kept = self.runs.get(&id);
+        let head = claim.admit(kept.map(|kept| &kept.head))?;
+        if kept.is_some_and(|kept| commit.references.iter().any(|it| kept.references.contains(it)))
+        {
+            return Err(StoreError::Duplicate);
+        }
         let record = commit.record;
         let before = self.runs.get(&id).map(|kept| (kept.record.wake_at, kept.ready_since));
         let (old_wake, old_ready) = before.unwrap_or_default();
@@ -83,11 +90,15 @@ impl Shelves {
             ready_since,
             journal: Vec::new(),
             logs: Vec::new(),
+            references: BTreeSet::new(),
         });
+        let begins_later = usize::try_from(record.first - kept.record.first).unwrap_or(usize::MAX);
         kept.head = head;
         kept.record = record;
         kept.ready_since = ready_since;
         kept.journal.extend(commit.entries);
+        kept.journal.drain(..begins_later.min(kept.journal.len()));
+        kept.references.extend(commit.references);
         kept.logs.extend(commit.logs);
         self.stats.commits += 1;
         Ok(())
@@ -141,6 +152,7 @@ fn matches(query: &RunQuery, record: &Record) -> bool {
     query.workflow.as_ref().is_none_or(|name| *name == origin.workflow)
         && query.version.as_ref().is_none_or(|version| *version == origin.version)
         && (query.states.is_empty() || query.states.contains(&record.state.kind()))
+        && query.parent.is_none_or(|run| origin.parent.is_some_and(|parent| parent.run == run))
         && query.tags.iter().all(|(name, value)| origin.options.tags.get(name) == Some(value))
         && query.started_from.is_none_or(|from| origin.started_at >= from)
         && query.started_before.is_none_or(|before| origin.started_at < before)
@@ -161,9 +173,16 @@ impl Store for Memory {
         Ok(self.open()?.runs.get(&id).map(|kept| kept.record.clone()))
     }
 
+    async fn has_reference(&self, id: RunId, reference: InputHash) -> Result<bool, StoreError> {
+        let shelves = self.open()?;
+        Ok(shelves.runs.get(&id).is_some_and(|kept| kept.references.contains(&reference)))
+    }
+
     async fn journal(&self, id: RunId, from: u64, limit: usize) -> Result<Vec<Entry>, StoreError> {
         let shelves = self.open()?;
-        Ok(shelves.runs.get(&id).map_or_else(Vec::new, |kept| slice(&kept.journal, from, limit)))
+        let Some(kept) = shelves.runs.get(&id) else { return Ok(Vec::new()) };
+        let from = from.checked_sub(kept.record.first);
+        Ok(from.map_or_else(Vec::new, |from| slice(&kept.journal, from, limit)))
     }
 
     async fn logs(&self, id: RunId, from: u64, limit: usize) -> Result<Vec<LogLine>, StoreError> {

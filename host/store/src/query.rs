@@ -16,6 +16,8 @@ pub struct RunQuery {
     pub version: Option<String>,
     /// Runs in one of these states.
     pub states: BTreeSet<StateKind>,
+    /// Children of this run.
+    pub parent: Option<RunId>,
     /// Runs with all of these tags.
     pub tags: BTreeMap<String, String>,
     /// Runs started at this instant or later.
@@ -34,6 +36,7 @@ impl Default for RunQuery {
             workflow: None,
             version: None,
             states: BTreeSet::new(),
+            parent: None,
             tags: BTreeMap::new(),
             started_from: None,
             started_before: None,

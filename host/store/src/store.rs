@@ -2,14 +2,18 @@
 
 use crate::{Due, ModuleRecord, NewModule, Ready, Registered, RunPage, RunQuery, StoreError};
 use async_trait::async_trait;
-use everstep_core::{Commit, Digest, Entry, LogLine, Record, RunId, Timestamp};
+use everstep_core::{Commit, Digest, Entry, InputHash, LogLine, Record, RunId, Timestamp};
 
 /// Keeps runs, journals, log lines and modules.
 ///
 /// A commit is admitted when the run's journal has the expected length (0 for a run that does not
 /// exist yet) and its token, if it has one, is not older than the newest token seen for the run.
 /// The token is checked first: who lost the lease should hear that, not of a conflict. Commits of
-/// one run that were admitted follow each other; commits of different runs are independent.
+/// one run that were admitted follow each other; commits of different runs are independent. Last, none
+/// of its references may have been in an earlier commit of the run.
+///
+/// When a record says that the journal begins later than before, the entries in front of that are
+/// removed.
 ///
 /// Reads show only what is durable, and never wait behind commits.
 #[async_trait]
@@ -18,7 +22,8 @@ pub trait Store: Send + Sync + 'static {
     /// returned future is dropped early, the commit may still happen.
     ///
     /// # Errors
-    /// `AlreadyExists`, `Conflict`, `LeaseLost`: refused. `Unavailable`: the outcome is unknown.
+    /// `AlreadyExists`, `Conflict`, `LeaseLost`, `Duplicate`: refused. `Unavailable`: the outcome is
+    /// unknown.
     async fn commit(&self, commit: Commit) -> Result<(), StoreError>;
 
     /// The record of a run; none when there is no such run.
@@ -27,7 +32,14 @@ pub trait Store: Send + Sync + 'static {
     /// `Corrupt`, `Unavailable`.
     async fn record(&self, id: RunId) -> Result<Option<Record>, StoreError>;
 
-    /// Journal entries from position `from` on; empty at the end and for an unknown run. About
+    /// Whether a commit of this run had this reference.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    async fn has_reference(&self, id: RunId, reference: InputHash) -> Result<bool, StoreError>;
+
+    /// Journal entries from position `from` on; empty at the end, for an unknown run, and in front
+    /// of where the journal begins (see [`Record::first`]). About
     /// `limit` of them: entries that were committed together come together (so there may be
     /// more), and what would not fit in memory well is left for the next call (so there may be
     /// fewer, but at least one when there are any).

@@ -1,9 +1,9 @@
 //! What is admitted and what is refused.
 
 use super::fixture::{first, next, run_id};
-use crate::{Store, StoreError};
+use crate::{RunPage, RunQuery, Store, StoreError};
 use everstep_core::event::StuckCause;
-use everstep_core::{RunState, Token};
+use everstep_core::{Commit, InputHash, OpId, Parent, Record, RunState, Token};
 use std::sync::Arc;
 
 /// A commit with expected length 0 creates a run, and only that.
@@ -114,4 +114,69 @@ pub async fn a_closed_store_says_so(store: Arc<dyn Store>) {
     refused(store.record(run_id(1)).await.unwrap_err());
     refused(store.modules().await.unwrap_err());
     refused(store.stats().await.unwrap_err());
+}
+
+/// A reference is remembered for ever, and only for its run.
+pub async fn what_was_received_is_received_once(store: Arc<dyn Store>) {
+    let reference = |name: &str| InputHash::of(name.as_bytes());
+    let with = |mut commit: Commit, name| {
+        commit.references.push(reference(name));
+        commit
+    };
+    store.commit(first(1)).await.unwrap();
+    store.commit(first(2)).await.unwrap();
+    let one = with(next(&first(1).record, 1, 0), "a");
+    store.commit(one.clone()).await.unwrap();
+    let again = with(next(&one.record, 1, 0), "a");
+    assert_eq!(store.commit(again).await, Err(StoreError::Duplicate));
+    assert_eq!(store.record(run_id(1)).await.unwrap(), Some(one.record.clone()));
+    store.commit(with(next(&one.record, 1, 0), "b")).await.unwrap();
+    store.commit(with(next(&first(2).record, 1, 0), "a")).await.unwrap();
+    assert!(store.has_reference(run_id(1), reference("b")).await.unwrap());
+    assert!(!store.has_reference(run_id(2), reference("b")).await.unwrap());
+    assert!(!store.has_reference(run_id(3), reference("b")).await.unwrap());
+}
+
+/// Positions go on counting; what is in front of the new beginning is not there any more.
+pub async fn a_journal_that_begins_anew_forgets_what_was_before(store: Arc<dyn Store>) {
+    store.commit(first(1)).await.unwrap();
+    let mut record = first(1).record;
+    for _ in 0..3 {
+        let commit = next(&record, 3, 1);
+        record = commit.record.clone();
+        store.commit(commit).await.unwrap();
+    }
+    let mut anew = next(&record, 3, 0);
+    anew.record.first = 11;
+    let entries = anew.entries.clone();
+    record = anew.record.clone();
+    store.commit(anew).await.unwrap();
+    assert!(store.journal(run_id(1), 0, 100).await.unwrap().is_empty());
+    assert!(store.journal(run_id(1), 10, 100).await.unwrap().is_empty());
+    assert_eq!(store.journal(run_id(1), 11, 100).await.unwrap(), entries[1..]);
+    assert_eq!(store.logs(run_id(1), 0, 100).await.unwrap().len(), 3);
+    let more = next(&record, 2, 0);
+    store.commit(more.clone()).await.unwrap();
+    assert_eq!(store.journal(run_id(1), 13, 100).await.unwrap(), more.entries);
+}
+
+/// By their parent, newest first, together with the other conditions.
+pub async fn children_are_listed(store: Arc<dyn Store>) {
+    let parent = Parent { run: run_id(1), op: OpId(1) };
+    store.commit(first(1)).await.unwrap();
+    for n in 2..6 {
+        let mut child = first(n);
+        let mut origin = (*child.record.origin).clone();
+        origin.parent = (n < 5).then_some(parent);
+        origin.options.tags.insert("even".into(), (n % 2 == 0).to_string());
+        child.record.origin = Arc::new(origin);
+        store.commit(child).await.unwrap();
+    }
+    let mut query = RunQuery { parent: Some(run_id(1)), ..RunQuery::default() };
+    let ids = |page: RunPage| page.runs.iter().map(Record::id).collect::<Vec<_>>();
+    assert_eq!(ids(store.runs(&query).await.unwrap()), [run_id(4), run_id(3), run_id(2)]);
+    query.tags.insert("even".into(), "true".into());
+    assert_eq!(ids(store.runs(&query).await.unwrap()), [run_id(4), run_id(2)]);
+    query.parent = Some(run_id(2));
+    assert!(ids(store.runs(&query).await.unwrap()).is_empty());
 }

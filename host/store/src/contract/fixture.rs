@@ -1,11 +1,9 @@
 //! Commits made by hand. The cases change what they are about; the rest just has to be consistent.
 
-use everstep_core::record::{Origin, QueueReason};
 use everstep_core::{
     Commit, Digest, Entry, InputHash, JournalEvent, Limits, LogLevel, LogLine, LogSource, OpId,
-    Payload, Record, RunId, RunState, StartOptions, Timestamp,
+    Payload, Record, Run, RunId, RunState, StartOptions, StartRequest, Timestamp,
 };
-use std::sync::Arc;
 
 /// The id of the run that the tests call number `n`; ids are ordered like their numbers.
 #[must_use]
@@ -17,39 +15,19 @@ pub fn run_id(n: u64) -> RunId {
 #[must_use]
 pub fn first(n: u64) -> Commit {
     let at = Timestamp::from_millis(1_700_000_000_000 + n);
-    let input = Payload::null();
-    let origin = Arc::new(Origin {
+    let request = StartRequest {
         id: run_id(n),
         workflow: "onboarding".into(),
         version: "1".into(),
         digest: Digest::of(b"module"),
         engine: 1,
         limits: Limits::default(),
-        input_hash: input.hash(),
+        input: Payload::null(),
         options: StartOptions::default(),
-        started_at: at,
-    });
-    let event = JournalEvent::RunStarted { origin: Arc::clone(&origin), input, due: at };
-    Commit {
-        expected_length: 0,
-        token: None,
-        entries: vec![Entry { at, event }],
-        logs: Vec::new(),
-        record: Record {
-            origin,
-            state: RunState::Queued { reason: QueueReason::New },
-            attempt: 0,
-            length: 1,
-            log_lines: 0,
-            next_op: OpId(1),
-            pending: 0,
-            undelivered: 0,
-            wake_at: None,
-            ready: true,
-            cancel: None,
-            updated_at: at,
-        },
-    }
+        due: None,
+        parent: None,
+    };
+    Run::start(request, at)
 }
 
 /// The commit behind `record` with so many entries and log lines. Entry and line `i` of a run are
@@ -68,6 +46,7 @@ pub fn next(record: &Record, entries: u64, lines: u64) -> Commit {
         token: None,
         entries: (expected_length..record.length).map(entry).collect(),
         logs: (first_line..record.log_lines).map(line).collect(),
+        references: Vec::new(),
         record,
     }
 }

@@ -51,6 +51,10 @@ pub(super) struct Runs<'c> {
     update_record: Statement<'c>,
     insert_events: Statement<'c>,
     insert_logs: Statement<'c>,
+    has_reference: Statement<'c>,
+    insert_reference: Statement<'c>,
+    forget_events: Statement<'c>,
+    begin_later: Statement<'c>,
     known: LruCache<RunId, Known>,
 }
 
@@ -64,8 +68,8 @@ impl<'c> Runs<'c> {
             )?,
             insert: connection.prepare(
                 "INSERT INTO runs (run_id, token, length, log_lines, state, wake_at, ready_at,
-                                   started_at, workflow, version, crc, rec)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+                                   started_at, workflow, version, crc, rec, first, parent)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, 0, ?13)",
             )?,
             insert_tag: connection.prepare("INSERT INTO run_tags VALUES (?1, ?2, ?3, ?4)")?,
             update: connection.prepare(
@@ -85,6 +89,12 @@ impl<'c> Runs<'c> {
             )?,
             insert_logs: connection
                 .prepare("INSERT INTO logs (run, seq, n, crc, data) VALUES (?1, ?2, ?3, ?4, ?5)")?,
+            has_reference: connection
+                .prepare("SELECT 1 FROM run_references WHERE run = ?1 AND reference = ?2")?,
+            insert_reference: connection.prepare("INSERT INTO run_references VALUES (?1, ?2)")?,
+            forget_events: connection
+                .prepare("DELETE FROM events WHERE run = ?1 AND seq + n <= ?2")?,
+            begin_later: connection.prepare("UPDATE runs SET first = ?2 WHERE no = ?1")?,
             known: LruCache::new(REMEMBERED),
         })
     }
@@ -95,10 +105,21 @@ impl<'c> Runs<'c> {
             None => self.find.query_row([packed.run.as_bytes()], known).optional()?,
         };
         let head = packed.claim.admit(known.as_ref().map(|known| &known.head))?;
+        if let Some(known) = &known {
+            self.check_references(known.no, packed)?;
+        }
         let no = match &known {
             None => self.insert(packed, &head)?,
             Some(known) => self.update(packed, known, &head)?,
         };
+        for reference in &packed.references {
+            self.insert_reference.execute(params![no, reference.as_bytes()])?;
+        }
+        // The journal begins anew with an entry of this commit: what is before goes.
+        if packed.first > 0 && packed.first >= packed.claim.expected_length {
+            self.begin_later.execute(params![no, packed.first])?;
+            self.forget_events.execute(params![no, packed.first])?;
+        }
         if let Some(chunk) = &packed.events {
             insert_chunk(&mut self.insert_events, no, chunk)?;
         }
@@ -107,6 +128,15 @@ impl<'c> Runs<'c> {
         }
         let Packed { state, wake_at, ready, .. } = *packed;
         self.known.insert(packed.run, Known { no, head, state, wake_at, ready });
+        Ok(())
+    }
+
+    fn check_references(&mut self, no: i64, packed: &Packed) -> Result<(), Refusal> {
+        for reference in &packed.references {
+            if self.has_reference.exists(params![no, reference.as_bytes()])? {
+                return Err(StoreError::Duplicate.into());
+            }
+        }
         Ok(())
     }
 
@@ -130,6 +160,7 @@ impl<'c> Runs<'c> {
             packed.origin.version,
             packed.record.crc,
             packed.record.data,
+            packed.origin.parent.map(|parent| *parent.run.as_bytes()),
         ])?;
         let no = self.connection.last_insert_rowid();
         for (name, value) in &packed.origin.options.tags {

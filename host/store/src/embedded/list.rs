@@ -53,7 +53,9 @@ fn places(
     limit: usize,
 ) -> Result<Vec<Place>, StoreError> {
     let states = &query.states;
-    let scans: Vec<Scan> = if !query.tags.is_empty() {
+    let scans: Vec<Scan> = if query.parent.is_some() {
+        vec![Scan::Parent]
+    } else if !query.tags.is_empty() {
         vec![Scan::Tag]
     } else if !states.is_empty() && !states.contains(&StateKind::Completed) {
         states.iter().map(|state| Scan::State(*state)).collect()
@@ -82,6 +84,7 @@ fn places(
 /// The index along which runs are looked for; each leads from new to old.
 #[derive(Clone, Copy)]
 enum Scan {
+    Parent,
     Tag,
     State(StateKind),
     Workflow,
@@ -96,8 +99,7 @@ impl Scan {
         limit: usize,
     ) -> (String, Vec<Value>) {
         let mut sql = Sql::default();
-        let mut tags = query.tags.iter();
-        let (start, no) = match (self, tags.next()) {
+        let (start, no) = match (self, query.tags.iter().next()) {
             (Self::Tag, Some((name, value))) => {
                 sql.push("SELECT t.started_at, t.run FROM run_tags t CROSS JOIN runs r ");
                 sql.push("ON r.no = t.run WHERE t.name = ");
@@ -109,11 +111,13 @@ impl Scan {
             (scan, _) => {
                 sql.push("SELECT r.started_at, r.no FROM runs r INDEXED BY ");
                 sql.push(match scan {
+                    Self::Parent => "runs_parent WHERE r.parent = ",
                     Self::State(_) => "runs_state WHERE r.state <> 16 AND r.state = ",
                     Self::Workflow => "runs_workflow WHERE r.workflow = ",
                     Self::Tag | Self::Start => "runs_start WHERE 1 = ",
                 });
                 match (scan, &query.workflow) {
+                    (Self::Parent, _) => sql.bind(parent(query)),
                     (Self::State(state), _) => sql.bind(state_number(state)),
                     (Self::Workflow, Some(workflow)) => sql.bind(workflow.clone()),
                     _ => sql.bind(1),
@@ -121,7 +125,8 @@ impl Scan {
                 ("r.started_at", "r.no")
             }
         };
-        for (name, value) in tags {
+        let first_is_known = matches!(self, Self::Tag);
+        for (name, value) in query.tags.iter().skip(usize::from(first_is_known)) {
             sql.push(" AND EXISTS (SELECT 1 FROM run_tags o WHERE o.name = ");
             sql.bind(name.clone());
             sql.push(" AND o.value = ");
@@ -134,6 +139,10 @@ impl Scan {
         sql.bind(i64::try_from(limit).unwrap_or(i64::MAX));
         (sql.text, sql.values)
     }
+}
+
+fn parent(query: &RunQuery) -> Value {
+    query.parent.map_or(Value::Null, |run| Value::Blob(run.as_bytes().to_vec()))
 }
 
 /// A statement under construction.

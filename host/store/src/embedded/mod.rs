@@ -31,7 +31,7 @@ use crate::{
 };
 use async_trait::async_trait;
 use directory::Directory;
-use everstep_core::{Commit, Digest, Entry, LogLine, Record, RunId, Timestamp};
+use everstep_core::{Commit, Digest, Entry, InputHash, LogLine, Record, RunId, Timestamp};
 use queue::{Queue, Work, Written};
 use readers::Readers;
 use rows::{Kind, Packed};
@@ -109,6 +109,10 @@ impl Store for Embedded {
 
     async fn record(&self, id: RunId) -> Result<Option<Record>, StoreError> {
         self.readers.read(move |connection| read::record(connection, id)).await
+    }
+
+    async fn has_reference(&self, id: RunId, reference: InputHash) -> Result<bool, StoreError> {
+        self.readers.read(move |connection| read::has_reference(connection, id, reference)).await
     }
 
     async fn journal(&self, id: RunId, from: u64, limit: usize) -> Result<Vec<Entry>, StoreError> {

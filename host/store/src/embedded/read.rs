@@ -3,7 +3,7 @@
 
 use crate::embedded::rows::{Kind, damaged, unpack, unpack_record};
 use crate::{Due, Ready, StoreError};
-use everstep_core::{Record, RunId, Timestamp};
+use everstep_core::{InputHash, Record, RunId, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::de::DeserializeOwned;
 
@@ -20,6 +20,20 @@ pub(super) fn record(connection: &Connection, id: RunId) -> Result<Option<Record
     unpack_record(id, place, row.get(3)?, data).map(Some)
 }
 
+pub(super) fn has_reference(
+    connection: &Connection,
+    id: RunId,
+    reference: InputHash,
+) -> Result<bool, StoreError> {
+    let found = connection
+        .prepare_cached(
+            "SELECT 1 FROM run_references
+             WHERE run = (SELECT no FROM runs WHERE run_id = ?1) AND reference = ?2",
+        )?
+        .exists(params![id.as_bytes(), reference.as_bytes()])?;
+    Ok(found)
+}
+
 /// Journal entries or log lines from a position on. The rows must follow each other without a gap
 /// up to where the run says they end; a run with a hole in its past would replay another life.
 pub(super) fn items<T: DeserializeOwned>(
@@ -31,21 +45,24 @@ pub(super) fn items<T: DeserializeOwned>(
 ) -> Result<Vec<T>, StoreError> {
     let (end, rows) = match kind {
         Kind::Logs => (
-            "SELECT no, log_lines FROM runs WHERE run_id = ?1",
+            "SELECT no, log_lines, 0 FROM runs WHERE run_id = ?1",
             "SELECT seq, n, crc, data FROM logs WHERE run = ?1 AND seq >= coalesce(
                 (SELECT max(seq) FROM logs WHERE run = ?1 AND seq <= ?2), ?2) ORDER BY seq",
         ),
         _ => (
-            "SELECT no, length FROM runs WHERE run_id = ?1",
+            "SELECT no, length, first FROM runs WHERE run_id = ?1",
             "SELECT seq, n, crc, data FROM events WHERE run = ?1 AND seq >= coalesce(
                 (SELECT max(seq) FROM events WHERE run = ?1 AND seq <= ?2), ?2) ORDER BY seq",
         ),
     };
     let found = connection
         .prepare_cached(end)?
-        .query_row([id.as_bytes()], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, u64>(1)?)))
+        .query_row([id.as_bytes()], |row| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, u64>(1)?, row.get::<_, u64>(2)?))
+        })
         .optional()?;
-    let Some((no, end)) = found.filter(|(_, end)| from < *end) else { return Ok(Vec::new()) };
+    let there = found.filter(|(_, end, first)| (*first..*end).contains(&from));
+    let Some((no, end, _)) = there else { return Ok(Vec::new()) };
 
     let mut statement = connection.prepare_cached(rows)?;
     let mut rows = statement.query(params![no, from])?;

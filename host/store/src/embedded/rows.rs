@@ -7,7 +7,7 @@
 use crate::StoreError;
 use crate::admission::Claim;
 use everstep_core::record::Origin;
-use everstep_core::{Commit, Record, RunId, StateKind};
+use everstep_core::{Commit, InputHash, Record, RunId, StateKind};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
@@ -67,6 +67,9 @@ pub(super) struct Packed {
     pub(super) ready: bool,
     pub(super) updated_at: u64,
     pub(super) origin: Arc<Origin>,
+    /// Where the journal begins.
+    pub(super) first: u64,
+    pub(super) references: Vec<InputHash>,
 }
 
 impl Packed {
@@ -91,6 +94,8 @@ impl Packed {
             ready: record.ready,
             updated_at: record.updated_at.as_millis(),
             origin: Arc::clone(&record.origin),
+            first: record.first,
+            references: commit.references.clone(),
         })
     }
 }
@@ -191,6 +196,9 @@ pub(super) fn state_number(kind: StateKind) -> i64 {
         StateKind::Sleeping => 3,
         StateKind::AwaitingRetry => 4,
         StateKind::Stuck => 5,
+        StateKind::AwaitingEvent => 6,
+        StateKind::AwaitingChild => 7,
+        StateKind::Paused => 8,
         StateKind::Completed => 16,
         StateKind::Failed => 17,
         StateKind::Cancelled => 18,

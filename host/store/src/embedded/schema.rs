@@ -38,8 +38,11 @@ CREATE TABLE runs (
     workflow TEXT NOT NULL,
     version TEXT NOT NULL,
     crc INTEGER NOT NULL,
-    rec BLOB NOT NULL
+    rec BLOB NOT NULL,
+    first INTEGER NOT NULL,
+    parent BLOB
 ) STRICT;
+CREATE INDEX runs_parent ON runs (parent, started_at) WHERE parent IS NOT NULL;
 CREATE INDEX runs_wake ON runs (wake_at, run_id) WHERE wake_at IS NOT NULL;
 CREATE INDEX runs_ready ON runs (ready_at, run_id) WHERE ready_at IS NOT NULL;
 CREATE INDEX runs_start ON runs (started_at);
@@ -73,6 +76,12 @@ CREATE TABLE logs (
     data BLOB NOT NULL,
     UNIQUE (run, seq)
 ) STRICT;
+
+CREATE TABLE run_references (
+    run INTEGER NOT NULL,
+    reference BLOB NOT NULL,
+    PRIMARY KEY (run, reference)
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE modules (
     no INTEGER PRIMARY KEY,

@@ -64,12 +64,13 @@ fn random_activation(draws: &mut Draws<'_>, run: &Run) -> Activation {
 /// has slept already, or that somebody ended.
 fn is_due(b: &Bench, op: OpId, at: Timestamp) -> bool {
     let woken = b.journal.iter().any(|entry| entry.event == JournalEvent::WakeRequested);
-    woken || b.journal.iter().any(|entry| match &entry.event {
-        JournalEvent::TimerStarted { op: started, due, reuses, .. } => {
-            *started == op && (*due <= at || reuses.is_some())
-        }
-        _ => false,
-    })
+    woken
+        || b.journal.iter().any(|entry| match &entry.event {
+            JournalEvent::TimerStarted { op: started, due, reuses, .. } => {
+                *started == op && (*due <= at || reuses.is_some())
+            }
+            _ => false,
+        })
 }
 
 /// One random thing that happens to a run; what was activated is noted for the replay.
