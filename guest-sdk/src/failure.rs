@@ -11,6 +11,7 @@ use std::fmt;
 /// The code of an error that carries none of its own.
 const OTHER: &str = "error";
 const CANCELLED: &str = "run.cancelled";
+const CONTINUED: &str = "run.continued";
 
 /// Why a task or a workflow did not succeed.
 ///
@@ -58,6 +59,18 @@ impl Failure {
     /// the run then ends as cancelled, not as failed.
     pub fn cancelled(reason: impl Into<String>) -> Self {
         Self::new(CANCELLED, reason).not_retryable()
+    }
+
+    pub(crate) fn continued(input: impl Serialize) -> Self {
+        Self::new(CONTINUED, "the run begins anew").with_details(input)
+    }
+
+    /// The input with which the run is to begin anew.
+    pub(crate) fn into_continued(self) -> Result<Value, Self> {
+        match self {
+            Self { code, details, .. } if code == CONTINUED => Ok(details.unwrap_or_default()),
+            other => Err(other),
+        }
     }
 
     /// The same failure with no further attempts, whatever the retry policy says.

@@ -4,12 +4,14 @@
 
 #[cfg(not(test))]
 pub(crate) use crate::bindings::everstep::workflow::{
-    context, logger, operations, outcome, task, timer,
+    children, context, control, events, logger, operations, outcome, state, task, timer,
 };
 
 #[cfg(test)]
 pub(crate) mod recorded;
 #[cfg(test)]
-pub(crate) use recorded::{context, logger, operations, outcome, task, timer};
+pub(crate) use recorded::{
+    children, context, control, events, logger, operations, outcome, state, task, timer,
+};
 
 pub(crate) use crate::bindings::everstep::workflow::types;

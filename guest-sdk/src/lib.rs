@@ -44,6 +44,9 @@
 //! - Start tasks ([`Task::start`]), sleep ([`Run::sleep`]), log ([`Run::logger`]). These are
 //!   registered when they are called; the future that they return waits for the end, and dropping
 //!   it gives the operation up.
+//! - Wait for events ([`Run::event`]), start other workflows as children
+//!   ([`Workflow::start_child`]), send events to other runs ([`Run::send`]), show how far it is
+//!   ([`Run::publish`]), undo what it did ([`saga()`]), go on for ever ([`Run::continue_as_new`]).
 //! - Combine such futures with `join!`, `try_join!`, `select!`, [`futures::future::join_all`],
 //!   [`futures::stream::FuturesUnordered`] and everything else in [`futures`]. The `select!` of the
 //!   [`prelude`] polls its branches in the order in which they are written.
@@ -64,22 +67,28 @@ extern crate self as everstep_sdk;
 
 #[doc(hidden)]
 pub mod bindings;
+mod child;
+mod event;
 mod failure;
 mod handle;
 mod host;
 pub mod http;
 mod logger;
-mod manifest;
+#[doc(hidden)]
+pub mod manifest;
 pub mod module;
 mod payload;
 pub mod prelude;
 mod retry;
 mod run;
 mod runtime;
+mod saga;
 mod task;
 pub mod time;
 mod workflow;
 
+pub use child::{ChildHandle, ChildOptions, ConfiguredChild, OnParentEnd};
+pub use event::{Awaited, EventTarget, EventWait, Sending, TimedEventWait};
 pub use everstep_sdk_macros::{payload, task, workflow};
 pub use failure::{Failure, TaskError, TaskResult, WorkflowError, WorkflowResult};
 pub use handle::{Sleep, TaskHandle};
@@ -88,9 +97,10 @@ pub use payload::Payload;
 pub use retry::{Exponential, Fixed, RetryPolicy, TaskOptions};
 pub use run::{Run, RunOptions};
 pub use runtime::Cancelled;
+pub use saga::{Saga, saga};
 pub use task::{
-    ConfiguredTask, InputOf, OutputOf, Task, TaskContext, TaskDefinition, TaskSettings,
+    ConfiguredTask, InputOf, OutputOf, Rate, Task, TaskContext, TaskDefinition, TaskSettings,
 };
-pub use workflow::{Workflow, WorkflowDefinition, WorkflowSettings};
+pub use workflow::{ChildInput, ChildOutput, Workflow, WorkflowDefinition, WorkflowSettings};
 
 pub use {futures, schemars, serde, serde_json};

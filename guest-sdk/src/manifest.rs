@@ -2,10 +2,11 @@
 
 use crate::module::Module;
 use crate::time::as_millis;
-use crate::{RetryPolicy, TaskDefinition, WorkflowDefinition};
+use crate::{Rate, RetryPolicy, TaskDefinition, WorkflowDefinition};
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema};
 use serde::Serialize;
+use std::collections::BTreeMap;
 
 /// What a module contains.
 #[derive(Debug, Serialize)]
@@ -28,6 +29,7 @@ pub(crate) struct Workflow {
     #[serde(skip_serializing_if = "Option::is_none")]
     retry: Option<RetryPolicy>,
     timeout_ms: Option<u64>,
+    events: BTreeMap<&'static str, Schema>,
 }
 
 /// What the manifest says of a task.
@@ -42,12 +44,26 @@ pub(crate) struct Task {
     retry: Option<RetryPolicy>,
     attempt_timeout_ms: Option<u64>,
     total_timeout_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    heartbeat_timeout_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    concurrency: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rate: Option<RateLimit>,
     grants: Grants,
 }
 
 #[derive(Debug, Serialize)]
 struct Grants {
     hosts: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    secrets: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct RateLimit {
+    tasks: u32,
+    per_ms: u64,
 }
 
 impl Manifest {
@@ -78,6 +94,7 @@ impl Workflow {
             output: given::<W::Output>(),
             retry: settings.retry,
             timeout_ms: settings.timeout.map(as_millis),
+            events: settings.events.into_iter().collect(),
         }
     }
 }
@@ -93,13 +110,20 @@ impl Task {
             retry: settings.options.retry,
             attempt_timeout_ms: settings.options.attempt_timeout.map(as_millis),
             total_timeout_ms: settings.options.total_timeout.map(as_millis),
-            grants: Grants { hosts: settings.hosts },
+            heartbeat_timeout_ms: settings.heartbeat_timeout.map(as_millis),
+            concurrency: settings.concurrency,
+            rate: settings
+                .rate
+                .map(|Rate { tasks, per }| RateLimit { tasks, per_ms: as_millis(per) }),
+            grants: Grants { hosts: settings.hosts, secrets: settings.secrets },
         }
     }
 }
 
 /// The schema of what is read: a field with a default may be absent.
-fn taken<T: JsonSchema>() -> Schema {
+#[doc(hidden)]
+#[must_use]
+pub fn taken<T: JsonSchema>() -> Schema {
     SchemaSettings::default().for_deserialize().into_generator().into_root_schema_for::<T>()
 }
 

@@ -2,8 +2,9 @@
 
 pub use crate::time::{Timestamp, days, hours, millis, minutes, secs};
 pub use crate::{
-    Exponential, Fixed, RetryPolicy, Run, Task, TaskContext, TaskError, TaskHandle, TaskOptions,
-    TaskResult, Workflow, WorkflowError, WorkflowResult, fields, payload, task, workflow,
+    Awaited, ChildHandle, ChildOptions, EventTarget, Exponential, Fixed, OnParentEnd, RetryPolicy,
+    Run, Saga, Task, TaskContext, TaskError, TaskHandle, TaskOptions, TaskResult, Workflow,
+    WorkflowError, WorkflowResult, fields, payload, saga, task, workflow,
 };
 pub use futures::future::{join_all, try_join_all};
 /// Waits for the first of several futures. It polls them in the order in which they are written,

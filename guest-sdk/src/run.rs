@@ -1,11 +1,14 @@
 //! What a workflow can do: the [`Run`] that every workflow function gets.
 
-use crate::handle::Sleep;
-use crate::host::{context, timer};
+use crate::host::{context, state, timer};
+use crate::payload::{decode, encode};
 use crate::runtime::Cancelled;
 use crate::time::{Timestamp, as_millis};
-use crate::{Logger, RetryPolicy};
-use serde::Deserialize;
+use crate::{
+    ChildHandle, ChildOptions, EventTarget, EventWait, Failure, Logger, Payload, RetryPolicy,
+    Sending, Sleep, WorkflowError, WorkflowResult,
+};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -62,6 +65,12 @@ impl Run {
         serde_json::from_slice(&context::options()).unwrap_or_default()
     }
 
+    /// The id of the run whose child this is.
+    #[must_use]
+    pub fn parent(&self) -> Option<String> {
+        context::parent()
+    }
+
     /// The time of the completion that the workflow is handling. It stands still between two
     /// awaits; `SystemTime::now()` gives the same.
     #[must_use]
@@ -111,6 +120,76 @@ impl Run {
     /// Sleeps durably until an instant; one that has passed ends the sleep at once.
     pub fn sleep_until(&self, instant: impl Into<Timestamp>) -> Sleep {
         Sleep::started(timer::sleep_until(instant.into().as_millis(), ""))
+    }
+
+    /// Waits for the next event of this name, which the workflow must declare:
+    /// `#[workflow(version = "1", events(approved = Approval))]`. Events are kept until somebody
+    /// waits for them, in the order in which they came; each is delivered once.
+    ///
+    /// ```no_run
+    /// # use everstep_sdk::prelude::*;
+    /// # #[payload] struct Approval { by: String }
+    /// # async fn example(run: Run) {
+    /// match run.event::<Approval>("approved").timeout(days(14)).await {
+    ///     Awaited::Received(approval) => run.logger().info(approval.by, fields![]),
+    ///     Awaited::TimedOut => run.logger().warn("nobody approved", fields![]),
+    /// }
+    /// # }
+    /// ```
+    pub fn event<T: Payload>(&self, name: &str) -> EventWait<T> {
+        EventWait::new(name)
+    }
+
+    /// Sends an event to another run, in this call. Await the result to know whether the run has
+    /// it; it receives it once, whatever happens meanwhile.
+    pub fn send<T: Serialize>(&self, to: impl Into<EventTarget>, name: &str, data: &T) -> Sending {
+        Sending::begin(to.into(), name, data)
+    }
+
+    /// Starts a run of a workflow that this crate does not know, by its name, as a child. See
+    /// [`Workflow::start_child`](crate::Workflow::start_child) for the others.
+    pub fn start_child<I: Serialize, O: Payload>(
+        &self,
+        workflow: &str,
+        input: &I,
+        options: ChildOptions,
+    ) -> ChildHandle<O> {
+        ChildHandle::begin(workflow, input, options)
+    }
+
+    /// Shows this to whoever looks at the run, until the next call: how far it is, for example. At
+    /// most 16 KiB of JSON; what has no JSON form is not shown.
+    pub fn publish(&self, value: impl Serialize) {
+        if let Ok(json) = serde_json::to_vec(&value) {
+            state::publish(&json);
+        }
+    }
+
+    /// The value of `compute`, which is recorded: a replay takes it from the journal instead of
+    /// computing it again. For what is expensive to compute, or may come out differently in a later
+    /// build of the same version.
+    ///
+    /// # Errors
+    /// When the value has no JSON form, or the recorded one does not read as a `T`.
+    pub fn side_value<T: Payload>(
+        &self,
+        name: &str,
+        compute: impl FnOnce() -> T,
+    ) -> WorkflowResult<T> {
+        if let Some(recorded) = state::recall(name) {
+            return decode(&recorded, "value.recorded", "the recorded value");
+        }
+        let value = compute();
+        state::record(name, &encode(&value, "value.recorded", "the recorded value")?);
+        Ok(value)
+    }
+
+    /// What a workflow returns to begin anew with this input, under the same id and with an empty
+    /// journal: `return Err(run.continue_as_new(input))`. For runs that go on for ever. Events that
+    /// nobody has waited for are kept; what is pending is given up.
+    #[must_use = "return it: `return Err(run.continue_as_new(input))`"]
+    pub fn continue_as_new(&self, input: impl Serialize) -> WorkflowError {
+        Failure::continued(input)
     }
 
     /// Resolves with the reason when somebody wants the run to stop.

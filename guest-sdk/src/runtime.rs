@@ -123,7 +123,10 @@ impl Runtime {
         match end {
             Ok(output) => outcome::complete(&output),
             Err(failure) if asked_to_stop && failure.is_cancelled() => outcome::cancelled(),
-            Err(failure) => outcome::fail(&failure.into()),
+            Err(failure) => match failure.into_continued() {
+                Ok(input) => outcome::continue_as_new(input.to_string().as_bytes()),
+                Err(failure) => outcome::fail(&failure.into()),
+            },
         }
     }
 }

@@ -6,6 +6,8 @@ use crate::module::StartInsteadOfCalling;
 use crate::payload::encode;
 use crate::retry::TaskOptions;
 use crate::{Logger, Payload, RetryPolicy, Run, TaskResult, host};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::time::Duration;
 
 /// What `#[task]` says of a function. Authors use [`Task`].
@@ -165,6 +167,42 @@ impl TaskContext {
     pub fn logger(&self) -> Logger {
         Logger::new()
     }
+
+    /// Says that the task is alive, and how far it is. Operators see it, and the next attempt gets
+    /// it from [`TaskContext::progress`]. At most 64 KiB of JSON; what has no JSON form is not said.
+    pub fn heartbeat(&self, progress: impl Serialize) {
+        if let Ok(json) = serde_json::to_vec(&progress) {
+            host::control::heartbeat(&json);
+        }
+    }
+
+    /// What the last heartbeat of the attempt before this one said, if there was one that reads as
+    /// a `T`.
+    #[must_use]
+    pub fn progress<T: DeserializeOwned>(&self) -> Option<T> {
+        serde_json::from_slice(&host::control::progress()?).ok()
+    }
+
+    /// Whether nobody wants the outcome any more. A task that looks has ten seconds to clean up
+    /// from then on; one that never looks is stopped at once.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        host::control::is_cancelled()
+    }
+
+    /// A secret of the server that this task is granted (`secrets = ["…"]`).
+    ///
+    /// # Errors
+    /// When the server has none of that name, or the task does not ask for it.
+    pub fn secret(&self, name: &str) -> TaskResult<String> {
+        host::control::secret(name).ok_or_else(|| {
+            let message = format!(
+                "there is no secret `{name}`: give it to the server (`--secret {name}=…`) and list \
+                 it on the task (`secrets = [\"{name}\"]`)"
+            );
+            crate::Failure::new("secret.missing", message).not_retryable()
+        })
+    }
 }
 
 /// What the manifest says of a task beside its name and its types.
@@ -176,4 +214,21 @@ pub struct TaskSettings {
     pub options: TaskOptions,
     /// The hosts that it may reach by HTTP: `name`, `name:port` or `name:*`.
     pub hosts: Vec<String>,
+    /// The secrets of the server that it may ask for.
+    pub secrets: Vec<String>,
+    /// The longest an attempt may be without a heartbeat.
+    pub heartbeat_timeout: Option<Duration>,
+    /// How many attempts a host executes at once.
+    pub concurrency: Option<u32>,
+    /// How many attempts a host begins in a time.
+    pub rate: Option<Rate>,
+}
+
+/// At most so many in a time, evenly spread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// How many.
+    pub tasks: u32,
+    /// In how long.
+    pub per: Duration,
 }

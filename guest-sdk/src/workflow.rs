@@ -1,5 +1,6 @@
 //! Workflows: what `#[workflow]` makes of a function.
 
+use crate::child::{ChildHandle, ChildOptions, ConfiguredChild};
 use crate::module::StartInsteadOfCalling;
 use crate::{Payload, RetryPolicy, Run, WorkflowResult};
 use std::time::Duration;
@@ -30,7 +31,23 @@ pub trait WorkflowDefinition: 'static {
 pub trait Workflow: Copy {
     /// Its definition.
     type Definition: WorkflowDefinition;
+
+    /// Starts a run of it as a child, in this call. Await the handle for its output; drop it to
+    /// stop the child.
+    fn start_child(self, run: &Run, input: ChildInput<Self>) -> ChildHandle<ChildOutput<Self>> {
+        self.child(ChildOptions::default()).start_child(run, input)
+    }
+
+    /// This workflow with options for a child.
+    fn child(self, options: ChildOptions) -> ConfiguredChild<Self> {
+        ConfiguredChild::new(options)
+    }
 }
+
+/// What the workflow `W` takes.
+pub type ChildInput<W> = <<W as Workflow>::Definition as WorkflowDefinition>::Input;
+/// What the workflow `W` gives.
+pub type ChildOutput<W> = <<W as Workflow>::Definition as WorkflowDefinition>::Output;
 
 /// `#[workflow]` leaves a function that nobody but this crate can call; its result is the
 /// definition.
@@ -51,4 +68,6 @@ pub struct WorkflowSettings {
     pub retry: Option<RetryPolicy>,
     /// The longest a run may take, unless its start says otherwise.
     pub timeout: Option<Duration>,
+    /// The events that it takes, with the schemas of their data.
+    pub events: Vec<(&'static str, schemars::Schema)>,
 }

@@ -21,6 +21,13 @@ pub(crate) struct Arguments {
     pub(crate) attempt_timeout: Option<Expr>,
     pub(crate) total_timeout: Option<Expr>,
     pub(crate) hosts: Vec<Expr>,
+    pub(crate) secrets: Vec<Expr>,
+    pub(crate) heartbeat_timeout: Option<Expr>,
+    pub(crate) concurrency: Option<Expr>,
+    /// An expression of type `Rate`.
+    pub(crate) rate: Option<TokenStream>,
+    /// Names of events with the types of their data.
+    pub(crate) events: Vec<(Ident, syn::Type)>,
 }
 
 impl Arguments {
@@ -40,6 +47,14 @@ impl Arguments {
                 }
                 if seen.contains(&text) {
                     return Err(Error::new(key.span(), format!("`{key}` is given twice")));
+                }
+                if text == "events" {
+                    arguments.events = events(&key, input)?;
+                    seen.push(text);
+                    if !input.is_empty() {
+                        input.parse::<Token![,]>()?;
+                    }
+                    continue;
                 }
                 if !input.peek(Token![=]) {
                     return Err(Error::new(key.span(), format!("write `{key} = …`")));
@@ -64,6 +79,10 @@ impl Arguments {
             "timeout" => self.timeout = Some(duration(input)?),
             "attempt_timeout" => self.attempt_timeout = Some(duration(input)?),
             "total_timeout" => self.total_timeout = Some(duration(input)?),
+            "heartbeat_timeout" => self.heartbeat_timeout = Some(duration(input)?),
+            "concurrency" => self.concurrency = Some(input.parse()?),
+            "rate" => self.rate = Some(rate(input)?),
+            "secrets" => self.secrets = secrets(input)?,
             _ => self.hosts = hosts(input)?,
         }
         Ok(())
@@ -111,6 +130,52 @@ fn hosts(input: ParseStream<'_>) -> Result<Vec<Expr>> {
         }
     }
     Ok(list.elems.into_iter().collect())
+}
+
+fn secrets(input: ParseStream<'_>) -> Result<Vec<Expr>> {
+    let list: ExprArray = input.parse().map_err(|error| {
+        Error::new(error.span(), "write the secrets as a list: `secrets = [\"API_TOKEN\"]`")
+    })?;
+    Ok(list.elems.into_iter().collect())
+}
+
+/// `events(approved = Approval, paid = Payment)`
+fn events(key: &Ident, input: ParseStream<'_>) -> Result<Vec<(Ident, syn::Type)>> {
+    let form = "write the events with the types of their data: `events(approved = Approval)`";
+    if !input.peek(syn::token::Paren) {
+        return Err(Error::new(key.span(), form));
+    }
+    let content;
+    syn::parenthesized!(content in input);
+    let mut events = Vec::new();
+    while !content.is_empty() {
+        let name: Ident = content.parse().map_err(|error| Error::new(error.span(), form))?;
+        content.parse::<Token![=]>().map_err(|error| Error::new(error.span(), form))?;
+        events.push((name, content.parse()?));
+        if !content.is_empty() {
+            content.parse::<Token![,]>()?;
+        }
+    }
+    Ok(events)
+}
+
+/// `per_second(10)`, as an expression that builds a rate.
+fn rate(input: ParseStream<'_>) -> Result<TokenStream> {
+    const FORMS: &str = "rate is `per_second(10)`, `per_minute(10)` or `per_hour(10)`";
+    let kind: Ident = input.parse().map_err(|error: Error| Error::new(error.span(), FORMS))?;
+    let per = match kind.to_string().as_str() {
+        "per_second" => quote!(secs(1)),
+        "per_minute" => quote!(minutes(1)),
+        "per_hour" => quote!(hours(1)),
+        _ => return Err(Error::new(kind.span(), FORMS)),
+    };
+    if !input.peek(syn::token::Paren) {
+        return Err(Error::new(kind.span(), FORMS));
+    }
+    let content;
+    syn::parenthesized!(content in input);
+    let tasks: Expr = content.parse()?;
+    Ok(quote!(::everstep_sdk::Rate { tasks: #tasks, per: #per }))
 }
 
 const RETRY_FORMS: &str = "retry is `never`, `fixed(max_attempts = 3, delay = secs(5))` or \

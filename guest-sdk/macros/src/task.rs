@@ -7,7 +7,17 @@ use quote::{format_ident, quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::{Result, Type};
 
-const KNOWN: &[&str] = &["name", "retry", "attempt_timeout", "total_timeout", "hosts"];
+const KNOWN: &[&str] = &[
+    "name",
+    "retry",
+    "attempt_timeout",
+    "total_timeout",
+    "heartbeat_timeout",
+    "concurrency",
+    "rate",
+    "hosts",
+    "secrets",
+];
 
 pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> Result<TokenStream> {
     let arguments = Arguments::parse(arguments, "#[task]", KNOWN)?;
@@ -21,7 +31,10 @@ pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> Result<TokenS
     let retry = optional(arguments.retry.as_ref());
     let attempt_timeout = optional(arguments.attempt_timeout.as_ref());
     let total_timeout = optional(arguments.total_timeout.as_ref());
-    let hosts = &arguments.hosts;
+    let heartbeat_timeout = optional(arguments.heartbeat_timeout.as_ref());
+    let concurrency = optional(arguments.concurrency.as_ref());
+    let rate = optional(arguments.rate.as_ref());
+    let (hosts, secrets) = (&arguments.hosts, &arguments.secrets);
     let settings = with_units(&quote! {
         ::everstep_sdk::TaskSettings {
             description: #description,
@@ -31,6 +44,10 @@ pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> Result<TokenS
                 total_timeout: #total_timeout,
             },
             hosts: ::std::vec![#(::std::string::String::from(#hosts)),*],
+            secrets: ::std::vec![#(::std::string::String::from(#secrets)),*],
+            heartbeat_timeout: #heartbeat_timeout,
+            concurrency: #concurrency,
+            rate: #rate,
         }
     });
     let ident = function.item.sig.ident.clone();

@@ -7,7 +7,7 @@ use quote::{format_ident, quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::{Error, Result, Type};
 
-const KNOWN: &[&str] = &["name", "version", "retry", "timeout"];
+const KNOWN: &[&str] = &["name", "version", "retry", "timeout", "events"];
 
 pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> Result<TokenStream> {
     let arguments = Arguments::parse(arguments, "#[workflow]", KNOWN)?;
@@ -26,11 +26,16 @@ pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> Result<TokenS
     let description = function.description();
     let retry = optional(arguments.retry.as_ref());
     let timeout = optional(arguments.timeout.as_ref());
+    let (event_names, event_types): (Vec<_>, Vec<_>) = arguments.events.into_iter().unzip();
     let settings = with_units(&quote! {
         ::everstep_sdk::WorkflowSettings {
             description: #description,
             retry: #retry,
             timeout: #timeout,
+            events: ::std::vec![#((
+                ::core::stringify!(#event_names),
+                ::everstep_sdk::manifest::taken::<#event_types>(),
+            )),*],
         }
     });
     let body = format_ident!("{}_body", ident);

@@ -52,6 +52,9 @@ pub(crate) mod context {
     pub(crate) fn options() -> Vec<u8> {
         br#"{"idempotency_key":"k","retry":{"kind":"fixed","max_attempts":2,"delay_ms":5}}"#.into()
     }
+    pub(crate) fn parent() -> Option<String> {
+        None
+    }
     pub(crate) fn now() -> u64 {
         1_000
     }
@@ -83,6 +86,57 @@ pub(crate) mod outcome {
     }
     pub(crate) fn cancelled() {
         super::note("cancelled".into());
+    }
+    pub(crate) fn continue_as_new(input: &[u8]) {
+        super::note(format!("continue {}", super::text(input)));
+    }
+}
+
+pub(crate) mod events {
+    pub(crate) use crate::bindings::everstep::workflow::events::{RunKey, Target};
+    pub(crate) fn wait(name: &str, timeout: Option<u64>) -> u64 {
+        let timeout = timeout.map(|ms| format!(" within {ms}")).unwrap_or_default();
+        super::register(&format!("wait {name}{timeout}"))
+    }
+    pub(crate) fn send(to: &Target, name: &str, data: &[u8], _: Option<&str>) -> u64 {
+        super::register(&format!("send {name} {} to {to:?}", super::text(data)))
+    }
+}
+
+pub(crate) mod children {
+    pub(crate) use crate::bindings::everstep::workflow::children::{Child, OnParentEnd, Options};
+    pub(crate) fn start(workflow: &str, input: &[u8], options: &Options) -> Child {
+        let version = options.version.as_deref().unwrap_or("newest");
+        let call = format!("child {workflow} {version} {}", super::text(input));
+        let op = super::register(&call);
+        Child { op, run_id: format!("child-{op}") }
+    }
+}
+
+pub(crate) mod state {
+    pub(crate) fn publish(value: &[u8]) {
+        super::note(format!("publish {}", super::text(value)));
+    }
+    pub(crate) fn recall(_: &str) -> Option<Vec<u8>> {
+        None
+    }
+    pub(crate) fn record(name: &str, value: &[u8]) {
+        super::note(format!("record {name} {}", super::text(value)));
+    }
+}
+
+pub(crate) mod control {
+    pub(crate) fn heartbeat(progress: &[u8]) {
+        super::note(format!("heartbeat {}", super::text(progress)));
+    }
+    pub(crate) fn progress() -> Option<Vec<u8>> {
+        Some(b"7".to_vec())
+    }
+    pub(crate) fn is_cancelled() -> bool {
+        false
+    }
+    pub(crate) fn secret(_: &str) -> Option<String> {
+        None
     }
 }
 

@@ -2,7 +2,7 @@
 //! stand in its file below `commands/`.
 
 use crate::commands::{
-    bench, build, completions, dev, doctor, inspect, modules, runs, server, start, upload,
+    bench, build, completions, dev, doctor, event, inspect, modules, runs, server, start, upload,
 };
 use clap::{Args, Parser, Subcommand};
 
@@ -58,6 +58,9 @@ pub(crate) enum Verb {
     Upload(upload::Args),
     /// Start a run and print its id
     Start(start::Args),
+    /// Send events to runs
+    #[command(subcommand)]
+    Event(event::Verb),
     /// Everything about runs
     #[command(subcommand)]
     Runs(runs::Verb),

@@ -3,7 +3,8 @@
 
 use crate::{Client, ClientError};
 use everstep_core::api::{
-    CancelBody, EntryView, JournalPage, LogLineView, LogPage, RunList, RunView, StartBody, Started,
+    CancelBody, EntryView, EventBody, EventSent, JournalPage, LogLineView, LogPage, Multicast,
+    MulticastBody, ReasonBody, RetryBody, RunList, RunView, StartBody, Started,
 };
 use everstep_core::{RunId, StateKind, Timestamp};
 use futures::{Stream, TryStreamExt, stream};
@@ -19,6 +20,8 @@ pub struct RunFilter {
     pub states: Vec<StateKind>,
     /// With all of these tags.
     pub tags: Vec<(String, String)>,
+    /// Children of this run.
+    pub parent: Option<RunId>,
     /// Started at or after this instant.
     pub started_after: Option<Timestamp>,
     /// Started before this instant.
@@ -39,6 +42,7 @@ impl RunFilter {
         for (key, value) in &self.tags {
             add("tag", Some(format!("{key}:{value}")));
         }
+        add("parent", self.parent.map(|run| run.to_string()));
         add("started_after", self.started_after.map(|at| at.to_string()));
         add("started_before", self.started_before.map(|at| at.to_string()));
         add("limit", self.limit.map(|limit| limit.to_string()));
@@ -176,12 +180,60 @@ impl Client {
         self.json(self.post(&format!("/v1/runs/{id}/cancel")).json(body)).await
     }
 
-    /// Lets a stuck run go on, now that its cause is mended.
+    /// Lets a stuck run go on, now that its cause is mended, or has a failed one tried again.
     ///
     /// # Errors
-    /// When it is not stuck.
-    pub async fn retry(&self, id: RunId) -> Result<RunView, ClientError> {
-        self.json(self.post(&format!("/v1/runs/{id}/retry"))).await
+    /// When it is neither stuck nor failed.
+    pub async fn retry(&self, id: RunId, body: &RetryBody) -> Result<RunView, ClientError> {
+        self.json(self.post(&format!("/v1/runs/{id}/retry")).json(body)).await
+    }
+
+    /// Ends a run at once, without telling its workflow.
+    ///
+    /// # Errors
+    /// When it has ended otherwise.
+    pub async fn terminate(&self, id: RunId, body: &ReasonBody) -> Result<RunView, ClientError> {
+        self.json(self.post(&format!("/v1/runs/{id}/terminate")).json(body)).await
+    }
+
+    /// Lets a run stand still: what is under way ends, nothing new begins.
+    ///
+    /// # Errors
+    /// When it has ended or is stuck.
+    pub async fn pause(&self, id: RunId, body: &ReasonBody) -> Result<RunView, ClientError> {
+        self.json(self.post(&format!("/v1/runs/{id}/pause")).json(body)).await
+    }
+
+    /// Lets a paused run go on.
+    ///
+    /// # Errors
+    /// When it is not paused.
+    pub async fn resume(&self, id: RunId) -> Result<RunView, ClientError> {
+        self.json(self.post(&format!("/v1/runs/{id}/resume"))).await
+    }
+
+    /// Ends the sleep of a sleeping run that would end first.
+    ///
+    /// # Errors
+    /// When it does not sleep.
+    pub async fn wake(&self, id: RunId) -> Result<RunView, ClientError> {
+        self.json(self.post(&format!("/v1/runs/{id}/wake"))).await
+    }
+
+    /// Sends an event to a run.
+    ///
+    /// # Errors
+    /// When it has ended, or does not take such an event.
+    pub async fn send_event(&self, id: RunId, body: &EventBody) -> Result<EventSent, ClientError> {
+        self.json(self.post(&format!("/v1/runs/{id}/events")).json(body)).await
+    }
+
+    /// Sends an event to many runs.
+    ///
+    /// # Errors
+    /// When the event itself is wrong; what is wrong with single runs is in the answer.
+    pub async fn multicast(&self, body: &MulticastBody) -> Result<Multicast, ClientError> {
+        self.json(self.post("/v1/events/multicast").json(body)).await
     }
 }
 

@@ -133,6 +133,9 @@ pub enum JournalEvent {
         failure: Failure,
         /// When the next one is due.
         retry_at: Timestamp,
+        /// What its last heartbeat said.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        progress: Option<Payload>,
     },
     /// A task succeeded.
     TaskCompleted {

@@ -3,7 +3,8 @@
 
 use crate::{RetryPolicy, TaskOptions};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU32;
 
 /// The manifest format that this version reads.
 pub const FORMAT: u32 = 1;
@@ -42,6 +43,9 @@ pub struct WorkflowDefinition {
     /// JSON Schema of the output.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<serde_json::Value>,
+    /// JSON Schemas of the events that it takes, by name; absent for any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub events: Option<BTreeMap<String, serde_json::Value>>,
     /// When to try a failed run again, unless the start says otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<RetryPolicy>,
@@ -67,9 +71,27 @@ pub struct TaskDefinition {
     /// How it is executed unless the workflow says otherwise.
     #[serde(flatten)]
     pub options: TaskOptions,
+    /// The longest an attempt may be without a heartbeat, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heartbeat_timeout_ms: Option<u64>,
+    /// How many attempts a host executes at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<NonZeroU32>,
+    /// How many attempts a host begins in a time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<Rate>,
     /// What it may reach.
     #[serde(default)]
     pub grants: Grants,
+}
+
+/// At most so many in a time, evenly spread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Rate {
+    /// How many.
+    pub tasks: NonZeroU32,
+    /// In so many milliseconds.
+    pub per_ms: NonZeroU32,
 }
 
 /// What a task may reach outside the sandbox.
@@ -78,6 +100,9 @@ pub struct Grants {
     /// Hosts for outbound HTTP: `name` (ports 80 and 443), `name:port` or `name:*` (any port).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hosts: Vec<String>,
+    /// Secrets of the server, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<String>,
 }
 
 /// A manifest that cannot be accepted.
@@ -128,6 +153,9 @@ impl Manifest {
             check_name(&workflow.name, "a workflow's name")?;
             check_name(&workflow.version, "a workflow's version")?;
             check_retry(workflow.retry, &what)?;
+            for name in workflow.events.iter().flat_map(BTreeMap::keys) {
+                check_name(name, "an event's name")?;
+            }
             if !seen.insert((&workflow.name, &workflow.version)) {
                 return Err(format!("{what} is listed twice"));
             }
@@ -136,6 +164,9 @@ impl Manifest {
         for task in &self.tasks {
             check_name(&task.name, "a task's name")?;
             check_retry(task.options.retry, &format!("task `{}`", task.name))?;
+            for name in &task.grants.secrets {
+                check_name(name, "a secret's name")?;
+            }
             if !seen.insert(&task.name) {
                 return Err(format!("task `{}` is listed twice", task.name));
             }

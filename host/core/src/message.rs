@@ -60,6 +60,9 @@ pub struct Parent {
     pub run: RunId,
     /// Its operation.
     pub op: OpId,
+    /// How many generations of parents the child has.
+    #[serde(default)]
+    pub depth: u32,
 }
 
 /// Names a message of a run.
@@ -90,6 +93,8 @@ pub enum MessageKind {
 pub enum Message {
     /// Start a child.
     Start {
+        /// The operation that it is.
+        op: OpId,
         /// The id that it is to have.
         child: RunId,
         /// What to start.

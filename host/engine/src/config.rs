@@ -6,7 +6,9 @@
 //! because a journal replays only under the configuration that it was written with.
 
 use everstep_core::Limits;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 use wasmtime::{
     Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails,
@@ -61,6 +63,32 @@ pub struct EngineOptions {
     pub describe_timeout: Duration,
     /// The fuel of `describe`.
     pub describe_fuel: u64,
+    /// What tasks may ask for by name, if their grants say so.
+    pub secrets: Secrets,
+}
+
+/// Values by name that are shown to nobody but tasks that are granted them.
+#[derive(Clone, Default)]
+pub struct Secrets(Arc<BTreeMap<String, String>>);
+
+impl Secrets {
+    /// These secrets.
+    #[must_use]
+    pub fn new(values: BTreeMap<String, String>) -> Self {
+        Self(Arc::new(values))
+    }
+
+    /// The secret of this name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&String> {
+        self.0.get(name)
+    }
+}
+
+impl std::fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.0.keys()).finish()
+    }
 }
 
 impl Default for EngineOptions {
@@ -78,6 +106,7 @@ impl Default for EngineOptions {
             task_timeout_max: Duration::from_secs(24 * 3600),
             describe_timeout: Duration::from_secs(5),
             describe_fuel: 500_000_000,
+            secrets: Secrets::default(),
         }
     }
 }

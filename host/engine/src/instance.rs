@@ -9,7 +9,7 @@ use crate::error::ActivationError;
 use crate::fault::{Circumstances, explain};
 use crate::module::Module;
 use crate::state::{Phase, RunContext, WorkflowState};
-use everstep_core::{Activation, Completion, Delivery, Failure, OpResult, Payload};
+use everstep_core::{Activation, Completion, Delivery, Failure, OpResult, Payload, Step};
 use std::sync::Arc;
 use std::time::Duration;
 use wasmtime::Store;
@@ -128,7 +128,20 @@ impl WorkflowInstance {
             commands: std::mem::take(&mut state.commands),
             outcome: state.outcome.take(),
             logs: state.logs.take(),
+            published: state.published.take(),
         })
+    }
+
+    /// Delivers what a journal says was delivered. Values that the guest recorded then are given
+    /// back to it.
+    ///
+    /// # Errors
+    /// See [`ActivationError`]. The instance cannot be used after one.
+    pub fn replay(&mut self, step: &Step, input: &Payload) -> Result<Activation, ActivationError> {
+        self.store.data_mut().values = step.values().into();
+        let activation = self.activate(&step.delivery, input);
+        self.store.data_mut().values.clear();
+        activation
     }
 
     fn call(&mut self, completion: &Completion, input: &Payload) -> wasmtime::Result<()> {

@@ -12,6 +12,7 @@ mod bindings;
 mod budget;
 mod cache;
 mod config;
+mod control;
 mod engine;
 mod error;
 mod fault;
@@ -26,7 +27,8 @@ mod state;
 mod task;
 mod validate;
 
-pub use config::{CONFIG_VERSION, EngineOptions};
+pub use config::{CONFIG_VERSION, EngineOptions, Secrets};
+pub use control::TaskControl;
 pub use engine::Engine;
 pub use error::{ActivationError, EngineError, LoadError, ModuleError, TaskError};
 pub use instance::WorkflowInstance;

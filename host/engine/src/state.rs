@@ -7,6 +7,7 @@ use crate::imports::wasi::VirtualWasi;
 use crate::logs::{Clock, LogBuffer};
 use crate::random::Stream;
 use everstep_core::{Command, Limits, Manifest, OpId, Outcome, Payload, RunId, Timestamp};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// The stream of random numbers behind `context.random`.
@@ -25,6 +26,10 @@ pub struct RunContext {
     pub options: Payload,
     /// The attempt of the run, from 1.
     pub attempt: u32,
+    /// The run whose child it is.
+    pub parent: Option<RunId>,
+    /// Where its journal begins; differs each time that the run begins anew.
+    pub first: u64,
     /// The bounds that were recorded with the run.
     pub limits: Limits,
 }
@@ -51,6 +56,9 @@ pub(crate) struct WorkflowState {
     pub(crate) next_op: OpId,
     pub(crate) commands: Vec<Command>,
     pub(crate) outcome: Option<Outcome>,
+    pub(crate) published: Option<Payload>,
+    /// What the journal says was recorded in the activation that is being replayed.
+    pub(crate) values: VecDeque<(String, Payload)>,
     pub(crate) logs: LogBuffer,
     pub(crate) random: Stream,
     pub(crate) wasi: VirtualWasi,
@@ -60,7 +68,9 @@ pub(crate) struct WorkflowState {
 impl WorkflowState {
     /// The state of an instance that will execute a run.
     pub(crate) fn for_run(run: RunContext, manifest: Arc<Manifest>) -> Self {
-        let (seed, limits, attempt) = (run.run_id.seed(), run.limits, run.attempt);
+        // A run that begins anew goes on with other random numbers.
+        let seed = run.run_id.seed() ^ run.first.rotate_left(32);
+        let (limits, attempt) = (run.limits, run.attempt);
         Self { run: Some(run), ..Self::new(seed, limits, attempt, manifest) }
     }
 
@@ -81,6 +91,8 @@ impl WorkflowState {
             next_op: OpId(1),
             commands: Vec::new(),
             outcome: None,
+            published: None,
+            values: VecDeque::new(),
             logs: LogBuffer::new(Clock::Standing(epoch), None, attempt, &limits),
             // Not the attempt: a second attempt must compute the same inputs, or the results of
             // the first one could not answer for it.

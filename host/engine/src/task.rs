@@ -10,6 +10,8 @@ use self::stdio::Printer;
 use crate::bindings::everstep::workflow::types;
 use crate::bindings::exports::task::AttemptInfo;
 use crate::budget::MemoryBudget;
+use crate::config::Secrets;
+use crate::control::TaskControl;
 use crate::error::{ActivationError, TaskError};
 use crate::fault::{cut, describe, host_error};
 use crate::instance::hostcall_bytes;
@@ -17,8 +19,9 @@ use crate::logs::{Clock, LogBuffer};
 use crate::module::Module;
 use everstep_core::manifest::TaskDefinition;
 use everstep_core::{Failure, Limits, LogLine, OpId, Payload, RunId};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use wasmtime::Store;
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
@@ -46,6 +49,10 @@ pub struct TaskRun {
     pub limits: Limits,
     /// The longest the attempt may take; none for the engine's maximum.
     pub timeout: Option<Duration>,
+    /// The last progress of the attempt before this one.
+    pub progress: Option<Payload>,
+    /// The line to whoever executes it.
+    pub control: TaskControl,
 }
 
 /// What became of an attempt.
@@ -76,10 +83,15 @@ pub(crate) struct TaskState {
     table: ResourceTable,
     pub(crate) logs: SharedLogs,
     budget: MemoryBudget,
+    pub(crate) control: TaskControl,
+    pub(crate) progress: Option<Payload>,
+    /// Those that it is granted.
+    pub(crate) secrets: BTreeMap<String, String>,
 }
 
 impl TaskState {
-    fn new(task: &TaskDefinition, limits: &Limits, logs: &SharedLogs) -> Self {
+    fn new(task: &TaskDefinition, run: &TaskRun, logs: &SharedLogs, secrets: &Secrets) -> Self {
+        let granted = |name: &String| Some((name.clone(), secrets.get(name)?.clone()));
         let mut table = ResourceTable::new();
         table.set_max_capacity(RESOURCES);
         Self {
@@ -93,7 +105,10 @@ impl TaskState {
             gate: Gate::new(&task.name, task.grants.hosts.clone(), logs),
             table,
             logs: logs.clone(),
-            budget: MemoryBudget::new(limits.memory_bytes),
+            budget: MemoryBudget::new(run.limits.memory_bytes),
+            control: run.control.clone(),
+            progress: run.progress.clone(),
+            secrets: task.grants.secrets.iter().filter_map(granted).collect(),
         }
     }
 }
@@ -133,7 +148,8 @@ impl Module {
     ) -> Result<Result<Payload, Failure>, TaskError> {
         let longest = self.shared.options.task_timeout_max;
         let timeout = run.timeout.unwrap_or(longest).min(longest);
-        let mut store = self.task_store(TaskState::new(task, &run.limits, logs), &run.limits);
+        let state = TaskState::new(task, run, logs, &self.shared.options.secrets);
+        let mut store = self.task_store(state, &run.limits);
         let info = AttemptInfo {
             run_id: run.run_id.to_string(),
             attempt: run.attempt,
@@ -144,7 +160,21 @@ impl Module {
             let input = run.input.as_str().as_bytes().to_vec();
             guest.task().call_run(&mut store, &run.name, &input, &info).await
         };
-        match tokio::time::timeout(timeout, call).await {
+        let call = async {
+            match task.heartbeat_timeout_ms.map(Duration::from_millis) {
+                None => Ok(call.await),
+                Some(limit) => tokio::select! {
+                    ended = call => Ok(ended),
+                    () = silence(&run.control, limit) => Err(silent(limit)),
+                },
+            }
+        };
+        let called = match tokio::time::timeout(timeout, call).await {
+            Ok(Err(failure)) => return Ok(Err(failure)),
+            Ok(Ok(called)) => Ok(called),
+            Err(elapsed) => Err(elapsed),
+        };
+        match called {
             Ok(Ok(Ok(output))) => Ok(output_of(&output, &run.limits)),
             Ok(Ok(Err(failure))) => Ok(Err(failure_of(failure, &run.limits))),
             Ok(Err(error)) => trapped(&error, logs).map(Err),
@@ -172,6 +202,24 @@ impl Module {
         let message = format!("the module has no task `{name}`; it lists {}", known.join(", "));
         Failure::new("task.unknown", message).not_retryable()
     }
+}
+
+/// Waits until an attempt has been silent for too long.
+async fn silence(control: &TaskControl, limit: Duration) {
+    let began = Instant::now();
+    loop {
+        let last = control.last_beat().unwrap_or(began).max(began);
+        let left = limit.saturating_sub(last.elapsed());
+        if left.is_zero() {
+            return;
+        }
+        tokio::time::sleep(left).await;
+    }
+}
+
+fn silent(limit: Duration) -> Failure {
+    let message = format!("the attempt sent no heartbeat for {} ms", limit.as_millis());
+    Failure::new("task.heartbeat", message)
 }
 
 fn trapped(error: &wasmtime::Error, logs: &SharedLogs) -> Result<Failure, TaskError> {

@@ -22,6 +22,8 @@ fn call(name: &str, input: Payload) -> TaskRun {
         idempotency_token: "token-3".into(),
         limits: everstep_core::Limits::default(),
         timeout: Some(Duration::from_secs(20)),
+        progress: None,
+        control: everstep_engine::TaskControl::default(),
     }
 }
 

@@ -6,7 +6,7 @@
 //! an entry for a run only while somebody subscribes to it, so its memory is bounded by the number
 //! of waiting clients, and publishing for a run that nobody watches costs one atomic load.
 
-use everstep_core::{Record, RunId, StateKind};
+use everstep_core::{OpId, Payload, Record, RunId, StateKind};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -32,7 +32,12 @@ struct Heard {
 pub struct Hub {
     shards: [Mutex<Shard>; SHARDS],
     subscriptions: AtomicUsize,
+    /// What running tasks said of themselves last.
+    progress: Mutex<HashMap<(RunId, OpId), Payload>>,
 }
+
+/// The most running tasks whose progress is remembered.
+const PROGRESS_MAX: usize = 100_000;
 
 impl Hub {
     /// A hub without subscribers.
@@ -59,6 +64,27 @@ impl Hub {
                 }
             });
         }
+    }
+
+    /// Takes note of what a running task says of itself; none when it is over.
+    pub fn progress(&self, run: RunId, op: OpId, progress: Option<Payload>) {
+        let mut known = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        match progress {
+            Some(progress) if known.len() < PROGRESS_MAX || known.contains_key(&(run, op)) => {
+                known.insert((run, op), progress);
+            }
+            Some(_) => {}
+            None => {
+                known.remove(&(run, op));
+            }
+        }
+    }
+
+    /// What a running task said of itself last.
+    #[must_use]
+    pub fn last_progress(&self, run: RunId, op: OpId) -> Option<Payload> {
+        let known = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(&(run, op)).cloned()
     }
 
     /// Starts to listen for commits of a run. Subscribe first, read the store then: a commit that
@@ -139,36 +165,23 @@ impl Drop for Subscription {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use everstep_core::record::{Origin, QueueReason};
-    use everstep_core::{Digest, InputHash, Limits, OpId, RunState, StartOptions, Timestamp};
+    use everstep_core::{Digest, Limits, Run, RunState, StartOptions, StartRequest, Timestamp};
     use futures::FutureExt;
 
     fn record(key: &str) -> Record {
-        let origin = Origin {
+        let request = StartRequest {
             id: RunId::from_key("w", key),
             workflow: "w".into(),
             version: "1".into(),
             digest: Digest::of(b""),
             engine: 1,
             limits: Limits::default(),
-            input_hash: InputHash::of(b"null"),
+            input: Payload::null(),
             options: StartOptions::default(),
-            started_at: Timestamp::default(),
+            due: None,
+            parent: None,
         };
-        Record {
-            origin: Arc::new(origin),
-            state: RunState::Queued { reason: QueueReason::New },
-            attempt: 0,
-            length: 1,
-            log_lines: 0,
-            next_op: OpId(1),
-            pending: 0,
-            undelivered: 0,
-            wake_at: None,
-            ready: true,
-            cancel: None,
-            updated_at: Timestamp::default(),
-        }
+        Run::start(request, Timestamp::default()).record
     }
 
     #[test]

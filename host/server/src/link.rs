@@ -3,9 +3,12 @@
 
 use crate::committer::Committer;
 use crate::dispatch::Dispatch;
+use crate::service::Service;
 use crate::timers::Timers;
 use async_trait::async_trait;
-use everstep_core::{Commit, Digest, Entry, Record, RunId, Timestamp, Token};
+use everstep_core::{
+    Commit, Digest, Entry, Message, OpId, Payload, Record, Reply, RunId, Timestamp, Token,
+};
 use everstep_store::{Store, StoreError};
 use std::sync::Arc;
 use std::time::Duration;
@@ -75,6 +78,13 @@ pub trait HostLink: Send + Sync + 'static {
     /// Makes a commit durable. Its token says under which lease it was decided.
     async fn commit(&self, commit: Commit) -> Result<(), LinkError>;
 
+    /// Brings a message of a run to another one. An error means that nobody knows whether it came
+    /// through: send it again.
+    async fn send(&self, from: RunId, message: Message) -> Result<Reply, LinkError>;
+
+    /// Tells what a running task said of itself last; none when it is over.
+    async fn progress(&self, run: RunId, op: OpId, progress: Option<Payload>);
+
     /// Prolongs leases; returns those that are lost.
     async fn renew(&self, leases: &[(RunId, Token)]) -> Result<Vec<RunId>, LinkError>;
 
@@ -98,6 +108,8 @@ pub struct LocalLink {
     pub dispatch: Arc<Dispatch>,
     /// Takes runs that are to be tried later.
     pub timers: Arc<Timers>,
+    /// Takes messages to other runs.
+    pub service: Arc<Service>,
 }
 
 #[async_trait]
@@ -110,7 +122,7 @@ impl HostLink for LocalLink {
                 None => self.store.record(run).await,
             };
             match record {
-                Ok(Some(record)) if !record.is_terminal() => {
+                Ok(Some(record)) if record.ready || !record.is_terminal() => {
                     return Some(Work { run, token, record });
                 }
                 Ok(_) => self.hand_back(run, token, HandBack::Idle(None)).await,
@@ -141,6 +153,14 @@ impl HostLink for LocalLink {
             return Err(LinkError::LeaseLost);
         }
         Ok(self.committer.commit(commit).await?)
+    }
+
+    async fn send(&self, from: RunId, message: Message) -> Result<Reply, LinkError> {
+        self.service.deliver(from, message).await
+    }
+
+    async fn progress(&self, run: RunId, op: OpId, progress: Option<Payload>) {
+        self.service.task_progress(run, op, progress);
     }
 
     async fn renew(&self, leases: &[(RunId, Token)]) -> Result<Vec<RunId>, LinkError> {

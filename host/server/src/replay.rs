@@ -16,6 +16,8 @@ pub fn context(record: &Record, attempt: u32) -> RunContext {
         // Options are maps with text as keys, which always have a JSON form.
         options: Payload::from_value(&origin.options).unwrap_or_else(|_| Payload::null()),
         attempt,
+        parent: origin.parent.map(|parent| parent.run),
+        first: record.first,
         limits: origin.limits,
     }
 }
@@ -60,7 +62,7 @@ impl Replayer {
             context,
             input,
             attempt,
-            steps: Steps::default(),
+            steps: Steps::from(record.first),
             instance: None,
             activations: 0,
         }
@@ -103,7 +105,7 @@ impl Replayer {
             Some(instance) => instance,
             none => none.insert(self.module.instantiate(self.context.clone())?),
         };
-        instance.activate(&step.delivery, &self.input)
+        instance.replay(step, &self.input)
     }
 }
 
@@ -119,12 +121,16 @@ pub struct Verified {
 }
 
 /// Replays the last attempt in a journal, without any effect. A journal that is cut short must end
-/// with a whole step.
+/// with a whole step. `first` is the position of its first entry.
 ///
 /// # Errors
 /// At the first difference, or when the journal is damaged.
-pub fn verify(module: &Arc<Module>, journal: &[Entry]) -> Result<Verified, ReplayError> {
-    let run = everstep_core::Run::fold(journal.iter().cloned())?;
+pub fn verify(
+    module: &Arc<Module>,
+    journal: &[Entry],
+    first: u64,
+) -> Result<Verified, ReplayError> {
+    let run = everstep_core::Run::fold(journal, first)?;
     let (record, entries) = (run.record(), journal.len() as u64);
     let mut replayer =
         Replayer::new(Arc::clone(module), record, run.input().clone(), record.attempt);

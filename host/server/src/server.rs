@@ -152,6 +152,7 @@ impl Server {
                     committer,
                     dispatch: Arc::clone(&dispatch),
                     timers: Arc::clone(&timers),
+                    service: Arc::clone(&service),
                 });
                 let threads = host_runtime(options.host_threads).map_err(ServerError::Threads)?;
                 let control = tokio::runtime::Handle::current();

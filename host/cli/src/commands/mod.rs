@@ -5,6 +5,7 @@ pub(crate) mod build;
 pub(crate) mod completions;
 pub(crate) mod dev;
 pub(crate) mod doctor;
+pub(crate) mod event;
 pub(crate) mod inspect;
 pub(crate) mod modules;
 pub(crate) mod runs;
@@ -25,6 +26,7 @@ pub(crate) async fn run(context: &Context, verb: Verb) -> Ended {
         Verb::Upload(args) => upload::run(context, args).await,
         Verb::Start(args) => start::run(context, args).await,
         Verb::Modules(verb) => modules::run(context, verb).await,
+        Verb::Event(verb) => event::run(context, verb).await,
         Verb::Runs(verb) => runs::run(context, verb).await,
         Verb::Dev(args) => dev::run(context, args).await,
         Verb::Doctor(args) => doctor::run(context, args).await,

@@ -140,7 +140,8 @@ impl Retry {
     }
 }
 
-fn read_input(given: &str) -> Result<Payload, Failure> {
+/// JSON as it was typed, from a file (`@FILE`), or from the standard input (`-`).
+pub(crate) fn read_input(given: &str) -> Result<Payload, Failure> {
     let unreadable = |from: &str, e: std::io::Error| {
         Failure::usage("input.unreadable", format!("cannot read {from}: {e}"))
             .fix("give the input as JSON, as @FILE, or as - for stdin")

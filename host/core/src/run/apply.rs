@@ -122,8 +122,9 @@ impl Run {
             | JournalEvent::ChildScheduled { .. }) => self.registered(event, at)?,
             JournalEvent::ValueRecorded { .. } => {}
             JournalEvent::OperationCancelled { op } => self.given_up(*op),
-            JournalEvent::TaskAttemptFailed { op, failure, retry_at, .. } => {
-                if !self.operations.attempt_failed(*op, *retry_at, failure.clone()) {
+            JournalEvent::TaskAttemptFailed { op, failure, retry_at, progress, .. } => {
+                let (failure, progress) = (failure.clone(), progress.clone());
+                if !self.operations.attempt_failed(*op, *retry_at, failure, progress) {
                     return Err(self.corrupt("an attempt of no pending task failed"));
                 }
             }
@@ -222,6 +223,7 @@ impl Run {
                     scheduled_at: at,
                     failed: 0,
                     retry: None,
+                    progress: None,
                 };
                 (*op, *reuses, Pending::Task(task))
             }
@@ -241,7 +243,7 @@ impl Run {
             JournalEvent::ChildScheduled { op, child, request, reuses } => {
                 if reuses.is_none() {
                     let request = request.clone();
-                    self.outbox.put(*op, Message::Start { child: *child, request });
+                    self.outbox.put(*op, Message::Start { op: *op, child: *child, request });
                 }
                 let child = PendingChild {
                     run: *child,

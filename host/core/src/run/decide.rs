@@ -33,6 +33,8 @@ pub enum Input {
         retry_at: Timestamp,
         /// What the attempt logged.
         logs: Vec<LogLine>,
+        /// What its last heartbeat said.
+        progress: Option<Payload>,
     },
     /// An operation ended while the run is paused: the guest is told when it goes on.
     Kept {
@@ -99,9 +101,10 @@ impl Run {
             Input::MessageTaken(id) => {
                 self.push(at, JournalEvent::MessageTaken { id }, &mut entries)?;
             }
-            Input::AttemptFailed { op, failure, retry_at, logs: lines } => {
+            Input::AttemptFailed { op, failure, retry_at, logs: lines, progress } => {
                 let attempt = self.failed_attempts(op)? + 1;
-                let event = JournalEvent::TaskAttemptFailed { op, attempt, failure, retry_at };
+                let event =
+                    JournalEvent::TaskAttemptFailed { op, attempt, failure, retry_at, progress };
                 self.push(at, event, &mut entries)?;
                 logs = lines;
             }
@@ -149,6 +152,7 @@ impl Run {
         op: OpId,
         result: Result<Payload, Failure>,
         logs: Vec<LogLine>,
+        progress: Option<Payload>,
         now: Timestamp,
     ) -> Finished {
         let Some(Pending::Task(task)) = self.operations.get(op) else { return Finished::Ignored };
@@ -163,7 +167,7 @@ impl Run {
         let in_time = |at: &Timestamp| task.deadline().is_none_or(|deadline| *at < deadline);
         match retry_at.filter(in_time) {
             Some(retry_at) => {
-                Finished::Decide(Input::AttemptFailed { op, failure, retry_at, logs })
+                Finished::Decide(Input::AttemptFailed { op, failure, retry_at, logs, progress })
             }
             None => self.finished(op, OpResult::Failed(failure), logs, at),
         }

@@ -29,6 +29,8 @@ pub struct TaskCall {
     pub remaining_ms: Option<u64>,
     /// The same for every attempt of this operation and for nothing else: `run-id/op`.
     pub idempotency_token: String,
+    /// What the last heartbeat of the attempt before this one said.
+    pub progress: Option<Payload>,
 }
 
 /// An operation that awaits its completion.
@@ -91,6 +93,7 @@ pub(super) struct PendingTask {
     /// it is simply made again.
     pub(super) failed: u32,
     pub(super) retry: Option<(Timestamp, Failure)>,
+    pub(super) progress: Option<Payload>,
 }
 
 impl PendingTask {
@@ -108,6 +111,7 @@ impl PendingTask {
             attempt_timeout_ms: self.options.attempt_timeout_ms,
             remaining_ms: self.deadline().map(|deadline| deadline.since(now)),
             idempotency_token: format!("{run}/{op}"),
+            progress: self.progress.clone(),
         }
     }
 }
@@ -218,6 +222,7 @@ impl Operations {
         op: OpId,
         retry_at: Timestamp,
         failure: Failure,
+        progress: Option<Payload>,
     ) -> bool {
         let Some(Pending::Task(task)) = self.pending.get_mut(&op) else { return false };
         if let Some((at, _)) = task.retry.take() {
@@ -226,6 +231,7 @@ impl Operations {
         }
         task.failed += 1;
         task.retry = Some((retry_at, failure));
+        task.progress = progress;
         self.retries.insert((retry_at, op));
         self.unreleased.insert((retry_at, op));
         self.startable.remove(&op);
@@ -357,6 +363,7 @@ impl Operations {
                 attempt: None,
                 due: pending.due(),
                 child: None,
+                progress: None,
             };
             match pending {
                 Pending::Task(task) => {

@@ -75,7 +75,7 @@ impl Bench {
     }
 
     fn finish(&mut self, op: u64, result: Result<Payload, Failure>, now: Timestamp) -> Finished {
-        self.run.finish_attempt(OpId(op), result, Vec::new(), now)
+        self.run.finish_attempt(OpId(op), result, Vec::new(), None, now)
     }
 
     /// The run as the durable part of its journal tells it.

@@ -24,6 +24,10 @@ impl Host for WorkflowState {
         Ok(self.run()?.options.as_str().as_bytes().to_vec())
     }
 
+    fn parent(&mut self) -> wasmtime::Result<Option<String>> {
+        Ok(self.run()?.parent.map(|parent| parent.to_string()))
+    }
+
     fn now(&mut self) -> wasmtime::Result<u64> {
         self.run()?;
         Ok(self.now.as_millis())

@@ -1,11 +1,15 @@
 //! What guests can call, one file per WIT interface. [`workflow_linker`] gives a workflow instance
 //! the real `everstep:workflow` and a virtual WASI; [`task_linker`] gives a task instance the real
-//! WASI and only the logger of `everstep:workflow`.
+//! WASI and, of `everstep:workflow`, only the logger and the control line.
 
+mod children;
 mod context;
+mod control;
+mod events;
 mod logger;
 mod operations;
 mod outcome;
+mod published;
 mod task;
 mod timer;
 pub(crate) mod wasi;
@@ -30,10 +34,14 @@ pub(crate) fn workflow_linker(
 ) -> wasmtime::Result<Linker<WorkflowState>> {
     type Own = HasSelf<WorkflowState>;
     let mut linker = Linker::new(engine);
+    interfaces::children::add_to_linker::<_, Own>(&mut linker, |state| state)?;
     interfaces::context::add_to_linker::<_, Own>(&mut linker, |state| state)?;
+    interfaces::control::add_to_linker::<_, Own>(&mut linker, |state| state)?;
+    interfaces::events::add_to_linker::<_, Own>(&mut linker, |state| state)?;
     interfaces::logger::add_to_linker::<_, Own>(&mut linker, |state| state)?;
     interfaces::operations::add_to_linker::<_, Own>(&mut linker, |state| state)?;
     interfaces::outcome::add_to_linker::<_, Own>(&mut linker, |state| state)?;
+    interfaces::state::add_to_linker::<_, Own>(&mut linker, |state| state)?;
     interfaces::task::add_to_linker::<_, Own>(&mut linker, |state| state)?;
     interfaces::timer::add_to_linker::<_, Own>(&mut linker, |state| state)?;
     wasi::define(&mut linker, engine, component)?;
@@ -49,10 +57,12 @@ pub(crate) fn task_linker(
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
     interfaces::logger::add_to_linker::<_, HasSelf<TaskState>>(&mut linker, |state| state)?;
+    interfaces::control::add_to_linker::<_, HasSelf<TaskState>>(&mut linker, |state| state)?;
+    let given = ["everstep:workflow/logger", "everstep:workflow/control"];
     for (name, item) in component.component_type().imports(engine) {
         let ComponentItem::ComponentInstance(interface) = item.ty else { continue };
         let short = short_name(name);
-        if !name.starts_with(CONTRACT) || short == "everstep:workflow/logger" {
+        if !name.starts_with(CONTRACT) || given.contains(&short) {
             continue;
         }
         let mut instance = linker.instance(name)?;

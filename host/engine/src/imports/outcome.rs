@@ -26,6 +26,11 @@ impl Host for WorkflowState {
         Ok(self.report(Outcome::Failed(Failure { code, message, details, retryable }))?)
     }
 
+    fn continue_as_new(&mut self, input: Vec<u8>) -> wasmtime::Result<()> {
+        let input = self.payload(&input, "the input of the continued run")?;
+        Ok(self.report(Outcome::Continued(input))?)
+    }
+
     fn cancelled(&mut self) -> wasmtime::Result<()> {
         Ok(self.report(Outcome::Cancelled)?)
     }

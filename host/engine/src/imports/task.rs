@@ -45,7 +45,7 @@ fn options_of(options: &Options) -> Result<TaskOptions, String> {
     })
 }
 
-fn policy_of(policy: &Policy) -> RetryPolicy {
+pub(super) fn policy_of(policy: &Policy) -> RetryPolicy {
     match policy {
         Policy::Never => RetryPolicy::Never,
         Policy::Fixed(fixed) => {

@@ -121,6 +121,8 @@ pub fn run(number: u64) -> RunContext {
         version: "1".into(),
         options: payload("{}"),
         attempt: 1,
+        parent: None,
+        first: 0,
         limits: Limits::default(),
     }
 }

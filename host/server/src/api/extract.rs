@@ -160,6 +160,11 @@ impl Params {
         self.parsed(name, "an instant like 2026-05-01T09:30:00Z")
     }
 
+    /// The id of a run.
+    pub(super) fn run(&mut self, name: &str) -> Result<Option<RunId>, ApiError> {
+        self.parsed(name, "a run id")
+    }
+
     /// Yes or no; no when absent.
     pub(super) fn flag(&mut self, name: &str) -> Result<bool, ApiError> {
         self.parsed(name, "true or false").map(Option::unwrap_or_default)

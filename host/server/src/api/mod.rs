@@ -4,6 +4,8 @@
 //! is registered together with its description, so that `/openapi.json` lists all and only the
 //! routes there are; what is buffered for a client is bounded.
 
+mod control;
+mod events;
 mod extract;
 mod health;
 mod journal;
@@ -78,6 +80,12 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(runs::wait))
         .routes(routes!(runs::cancel))
         .routes(routes!(runs::retry))
+        .routes(routes!(control::terminate))
+        .routes(routes!(control::pause))
+        .routes(routes!(control::resume))
+        .routes(routes!(control::wake))
+        .routes(routes!(events::send))
+        .routes(routes!(events::multicast))
         .routes(routes!(journal::page))
         .routes(routes!(logs::lines))
         .routes(routes!(health::healthz))

@@ -129,6 +129,10 @@ fn service_status(error: &ServiceError) -> StatusCode {
         E::UnknownWorkflow { .. }
         | E::UnknownVersion { .. }
         | E::InputInvalid { .. }
+        | E::EventUnknown { .. }
+        | E::EventInvalid { .. }
+        | E::TaskNotFailed { .. }
+        | E::TooDeep { .. }
         | E::InvalidOption { .. }
         | E::KeyInvalid(_)
         | E::Module(_)
@@ -149,7 +153,7 @@ fn store_status(error: &StoreError) -> StatusCode {
     match error {
         StoreError::BadCursor(_) => StatusCode::BAD_REQUEST,
         StoreError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-        StoreError::VersionTaken { .. } => StatusCode::CONFLICT,
+        StoreError::VersionTaken { .. } | StoreError::Duplicate => StatusCode::CONFLICT,
         StoreError::Corrupt { .. } | StoreError::Inconsistent(_) => {
             StatusCode::INTERNAL_SERVER_ERROR
         }

@@ -8,7 +8,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use everstep_core::StateKind;
-use everstep_core::api::{CancelBody, RunList, RunView, StartBody, Started, Waited};
+use everstep_core::api::{CancelBody, RetryBody, RunList, RunView, StartBody, Started, Waited};
 use everstep_store::RunQuery;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -40,6 +40,7 @@ pub(super) async fn start(
         ("version" = Option<String>, Query, description = "Runs of this version."),
         ("state" = Option<String>, Query,
             description = "Runs in one of these states: repeated, or a list with commas."),
+        ("parent" = Option<String>, Query, description = "Children of this run."),
         ("tag" = Option<String>, Query,
             description = "Runs with this tag, `name:value`; repeated: with all of them."),
         ("started_after" = Option<String>, Query,
@@ -61,6 +62,7 @@ pub(super) async fn list(
         workflow: params.text("workflow")?,
         version: params.text("version")?,
         states: states(params.words("state"), "state")?.into_iter().collect(),
+        parent: params.run("parent")?,
         tags: tags(params.list("tag"))?,
         started_from: params.instant("started_after")?,
         started_before: params.instant("started_before")?,
@@ -137,8 +139,12 @@ pub(super) async fn cancel(
 }
 
 #[utoipa::path(post, path = "/v1/runs/{id}/retry", tag = "runs", operation_id = "retryRun",
-    description = "Continues a run that is stuck, after what stopped it was mended.",
+    description = "Continues a run that is stuck, after what stopped it was mended, or tries a \
+        failed one again. Results of completed operations are kept; tasks that failed are tried \
+        anew, or given the outputs of the body.",
     params(("id" = String, Path, description = "The run's id.")),
+    request_body(content = ref("#/components/schemas/RetryBody"),
+        content_type = "application/json"),
     responses(
         (status = 200, description = "The run, ready to go on.",
             body = ref("#/components/schemas/RunView")),
@@ -147,8 +153,9 @@ pub(super) async fn cancel(
 pub(super) async fn retry(
     State(api): State<Api>,
     RunPath(run): RunPath,
+    OptionalJsonBody(body): OptionalJsonBody<RetryBody>,
 ) -> Result<Json<RunView>, ApiError> {
-    Ok(Json(api.service.retry(run).await?))
+    Ok(Json(api.service.retry(run, body).await?))
 }
 
 fn states(words: Vec<String>, parameter: &str) -> Result<Vec<StateKind>, ApiError> {

@@ -7,14 +7,16 @@
 
 use super::causes;
 use super::executions::Executions;
+use super::gates::Gates;
 use super::load::{self, LoadError, Modules};
+use super::messages;
 use super::tasks::Ended;
 use super::warm::{Resting, Warm};
 use crate::clock;
 use crate::link::{HandBack, HostLink, LinkError};
 use crate::replay::context;
 use everstep_core::{
-    Activation, Commit, Delivery, Finished, Input, LogLine, Next, Record, Refusal, RunState,
+    Activation, Commit, Delivery, Finished, Input, LogLine, Next, Record, Refusal, Run, RunState,
     StuckCause, Token,
 };
 use everstep_engine::{ActivationError, Engine, Module};
@@ -26,6 +28,10 @@ use tokio::sync::{Notify, Semaphore, watch};
 const BATCH_ENTRIES: usize = 256;
 /// Bytes of task results and log lines that may be decided before a commit.
 const BATCH_BYTES: usize = 8 << 20;
+/// Messages to other runs that are on their way at once.
+const MESSAGES: usize = 256;
+/// The pause before messages are sent again that may have been lost.
+const RESEND: Duration = Duration::from_millis(500);
 /// How often an activation that the host interrupted is repeated before the run counts as stuck.
 const INTERRUPTIONS_MAX: u32 = 3;
 
@@ -36,6 +42,7 @@ pub(super) struct Parts {
     pub(super) modules: Modules,
     pub(super) warm: Warm,
     pub(super) tasks: Arc<Semaphore>,
+    pub(super) gates: Arc<Gates>,
     pub(super) drain: Duration,
     pub(super) draining: watch::Receiver<bool>,
 }
@@ -123,6 +130,10 @@ impl<'a> Driver<'a> {
 
     async fn run_once(&mut self) -> Result<std::convert::Infallible, Stop> {
         let parts = self.parts;
+        if self.record.is_terminal() {
+            let run = load::fold(&self.record, &*parts.link).await?;
+            return self.wind_up(run).await;
+        }
         let digest = self.record.origin.digest;
         let module = parts.modules.get(digest, &*parts.link, &parts.engine).await?;
         let id = self.record.id();
@@ -139,7 +150,12 @@ impl<'a> Driver<'a> {
                 self.executions.stop(op);
             }
             if guest.run.record().is_terminal() {
-                return Err(Stop::Back(HandBack::Idle(None)));
+                self.executions.finish_stopping().await;
+                return self.wind_up(guest.run).await;
+            }
+            if guest.run.has_messages() {
+                self.send_messages(&mut guest, &module).await?;
+                continue;
             }
             // A commit takes only so much; what is left must not wait for something to happen.
             if self.executions.has_ended() {
@@ -188,7 +204,7 @@ impl<'a> Driver<'a> {
                 Next::Deliver(delivery) => {
                     self.activate(guest, module, delivery, Vec::new()).await?;
                 }
-                Next::Decide(input) => self.decide(guest, input)?,
+                Next::Decide(input) => self.decide(&mut guest.run, input)?,
                 Next::Wait(_) | Next::Ended => break,
             }
             if guest.run.record().is_terminal() {
@@ -205,13 +221,71 @@ impl<'a> Driver<'a> {
         ended: Ended,
     ) -> Result<(), Stop> {
         self.staged_bytes += ended.bytes();
-        let Ended { op, result, logs } = ended;
-        let finished = guest.run.finish_attempt(op, result, logs.clone(), clock::now());
+        let Ended { op, result, logs, progress } = ended;
+        let now = clock::now();
+        let finished = guest.run.finish_attempt(op, result, logs.clone(), progress, now);
+        self.finish(guest, module, finished, logs).await
+    }
+
+    async fn finish(
+        &mut self,
+        guest: &mut Resting,
+        module: &Arc<Module>,
+        finished: Finished,
+        logs: Vec<LogLine>,
+    ) -> Result<(), Stop> {
         match finished {
             Finished::Ignored => Ok(()),
-            Finished::Retry(input) => self.decide(guest, input),
+            Finished::Decide(input) => self.decide(&mut guest.run, input),
             Finished::Deliver(delivery) => self.activate(guest, module, delivery, logs).await,
         }
+    }
+
+    /// Tells other runs what this one has to say, and takes in what they answer.
+    async fn send_messages(
+        &mut self,
+        guest: &mut Resting,
+        module: &Arc<Module>,
+    ) -> Result<(), Stop> {
+        let messages = guest.run.take_messages(MESSAGES);
+        let (replies, lost) = messages::send(&*self.parts.link, self.record.id(), messages).await;
+        for (id, reply) in replies {
+            let finished = guest.run.answered(id, reply, clock::now());
+            self.finish(guest, module, finished, Vec::new()).await?;
+        }
+        self.flush().await?;
+        match lost {
+            false => Ok(()),
+            true => Err(Stop::Back(HandBack::Later(RESEND))),
+        }
+    }
+
+    /// Tells other runs what a run that has ended still has to say. The guest is not needed.
+    async fn wind_up<T>(&mut self, mut run: Run) -> Result<T, Stop> {
+        if !run.record().is_terminal() {
+            // Somebody had it tried again meanwhile.
+            self.record = run.record().clone();
+            return Err(Stop::Reload);
+        }
+        if self.record.ready && !run.has_messages() {
+            self.staged = Some(run.restate());
+        }
+        while run.has_messages() {
+            let messages = run.take_messages(MESSAGES);
+            let (replies, lost) =
+                messages::send(&*self.parts.link, self.record.id(), messages).await;
+            for (id, reply) in replies {
+                if let Finished::Decide(input) = run.answered(id, reply, clock::now()) {
+                    self.decide(&mut run, input)?;
+                }
+            }
+            self.flush().await?;
+            if lost {
+                return Err(Stop::Back(HandBack::Later(RESEND)));
+            }
+        }
+        self.flush().await?;
+        Err(Stop::Back(HandBack::Idle(None)))
     }
 
     async fn activate(
@@ -237,7 +311,7 @@ impl<'a> Driver<'a> {
         logs.append(&mut activation.logs);
         activation.logs = logs;
         let undelivered = delivery.clone();
-        match self.decide(guest, Input::Activated { delivery, activation }) {
+        match self.decide(&mut guest.run, Input::Activated { delivery, activation }) {
             Err(Stop::Stuck(why)) => {
                 self.flush().await?;
                 Err(Stop::stuck(why.0, Some(undelivered)))
@@ -275,8 +349,8 @@ impl<'a> Driver<'a> {
         }
     }
 
-    fn decide(&mut self, guest: &mut Resting, input: Input) -> Result<(), Stop> {
-        let commit = match guest.run.handle(input, clock::now()) {
+    fn decide(&mut self, run: &mut Run, input: Input) -> Result<(), Stop> {
+        let commit = match run.handle(input, clock::now()) {
             Ok(commit) => commit,
             Err(Refusal::Limit { code, message }) => {
                 return Err(Stop::stuck(causes::limit(code, message), None));
@@ -327,7 +401,7 @@ impl<'a> Driver<'a> {
         }
         let calls = guest.run.start_tasks(clock::now(), self.executions.room());
         let (id, limits) = (self.record.id(), self.record.origin.limits);
-        self.executions.begin(id, limits, module, &self.parts.tasks, calls);
+        self.executions.begin(id, limits, module, self.parts, calls);
     }
 
     /// Waits until a task ends, a timer is due, or something happened to the run.
@@ -412,9 +486,10 @@ impl<'a> Driver<'a> {
         record.state = RunState::Stuck { cause };
         record.ready = false;
         record.wake_at = None;
-        let (entries, logs) = (Vec::new(), Vec::new());
+        let (entries, logs, references) = (Vec::new(), Vec::new(), Vec::new());
         let expected_length = record.length;
-        self.staged = Some(Commit { expected_length, token: None, entries, logs, record });
+        let token = None;
+        self.staged = Some(Commit { expected_length, token, entries, logs, record, references });
         match self.flush().await {
             Ok(()) => Stop::Back(HandBack::Idle(None)),
             Err(stop) => stop,

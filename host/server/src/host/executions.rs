@@ -1,20 +1,24 @@
 //! The task attempts of one run that are under way, and those that ended and are not decided yet.
 //! Dropping it stops everything that is under way.
 
-use super::tasks::{self, Ended};
+use super::drive::Parts;
+use super::tasks::{self, Ended, Execution};
 use everstep_core::{Limits, OpId, Run, RunId, TaskCall};
-use everstep_engine::Module;
+use everstep_engine::{Module, TaskControl};
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Semaphore;
 use tokio::task::{AbortHandle, JoinError, JoinSet};
+use tokio::time::Instant;
 
 /// How many attempts of one run may be under way, or wait for a permit, at once.
 const MOST: usize = 1_000;
+
+/// How long a task that nobody wants any more may clean up.
+const CLEAN_UP: Duration = Duration::from_secs(10);
 
 #[derive(Default)]
 pub(super) struct Executions {
@@ -23,6 +27,10 @@ pub(super) struct Executions {
     alone: Option<(OpId, BoxFuture<'static, Ended>)>,
     set: JoinSet<Ended>,
     handles: HashMap<OpId, AbortHandle>,
+    /// The lines to those that are under way.
+    controls: HashMap<OpId, TaskControl>,
+    /// Those that nobody wants any more and that clean up, with the time until which they may.
+    stopping: BTreeMap<OpId, Instant>,
     ended: VecDeque<Ended>,
     /// Those whose decision is not durable yet. They are used again when it does not become so.
     undecided: Vec<Ended>,
@@ -57,7 +65,7 @@ impl Executions {
         run: RunId,
         limits: Limits,
         module: &Arc<Module>,
-        permits: &Arc<Semaphore>,
+        parts: &Parts,
         calls: Vec<TaskCall>,
     ) {
         if calls.is_empty() {
@@ -71,8 +79,18 @@ impl Executions {
             if known.contains(&op) {
                 continue;
             }
-            let (module, permits) = (Arc::clone(module), Arc::clone(permits));
-            let execution = tasks::execute(module, run, limits, call, permits);
+            let control = TaskControl::default();
+            self.controls.insert(op, control.clone());
+            let execution = tasks::execute(Execution {
+                module: Arc::clone(module),
+                run,
+                limits,
+                call,
+                control,
+                permits: Arc::clone(&parts.tasks),
+                gates: Arc::clone(&parts.gates),
+                link: Arc::clone(&parts.link),
+            });
             if alone {
                 self.alone = Some((op, unbroken(op, execution).boxed()));
             } else {
@@ -85,11 +103,33 @@ impl Executions {
         self.alone.iter().map(|(op, _)| *op).chain(self.handles.keys().copied())
     }
 
-    /// Stops an attempt that nobody wants any more.
+    /// Stops an attempt that nobody wants any more; one that looks whether it is wanted gets time
+    /// to clean up.
     pub(super) fn stop(&mut self, op: OpId) {
+        if self.controls.get(&op).is_some_and(TaskControl::cancel) {
+            self.stopping.entry(op).or_insert_with(|| Instant::now() + CLEAN_UP);
+        } else {
+            self.abort(op);
+        }
+    }
+
+    fn abort(&mut self, op: OpId) {
+        self.forget(op);
         self.alone.take_if(|(alone, _)| *alone == op);
         if let Some(handle) = self.handles.remove(&op) {
             handle.abort();
+        }
+    }
+
+    fn forget(&mut self, op: OpId) {
+        self.controls.remove(&op);
+        self.stopping.remove(&op);
+    }
+
+    /// Waits for those that clean up.
+    pub(super) async fn finish_stopping(&mut self) {
+        while !self.stopping.is_empty() {
+            self.wait().await;
         }
     }
 
@@ -104,8 +144,10 @@ impl Executions {
     /// Waits for the next attempt to end, and takes all that have. Never returns while none is
     /// under way. May be dropped at any time.
     pub(super) async fn wait(&mut self) {
+        let patience = self.stopping.iter().map(|(op, until)| (*until, *op)).min();
         tokio::select! {
-            ended = run_alone(&mut self.alone) => self.ended.push_back(ended),
+            ended = run_alone(&mut self.alone) => self.keep(ended),
+            op = give_up(patience) => self.abort(op),
             Some(joined) = self.set.join_next() => self.note(joined),
         }
         while let Some(joined) = self.set.try_join_next() {
@@ -143,21 +185,37 @@ impl Executions {
         }
     }
 
+    fn keep(&mut self, ended: Ended) {
+        self.forget(ended.op);
+        self.ended.push_back(ended);
+    }
+
     fn note(&mut self, joined: Result<Ended, JoinError>) {
         match joined {
             Ok(ended) => {
                 self.handles.remove(&ended.op);
-                self.ended.push_back(ended);
+                self.keep(ended);
             }
             Err(error) => {
                 // An attempt that was stopped is off the list; one that is on it broke off.
                 let broken = self.handles.iter().find(|(_, handle)| handle.id() == error.id());
                 if let Some((&op, _)) = broken {
                     self.handles.remove(&op);
-                    self.ended.push_back(Ended::host_failed(op, &error.to_string()));
+                    self.keep(Ended::host_failed(op, &error.to_string()));
                 }
             }
         }
+    }
+}
+
+/// Waits until the time to clean up is over for one. Never returns when none cleans up.
+async fn give_up(patience: Option<(Instant, OpId)>) -> OpId {
+    match patience {
+        Some((until, op)) => {
+            tokio::time::sleep_until(until).await;
+            op
+        }
+        None => std::future::pending().await,
     }
 }
 

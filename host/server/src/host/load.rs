@@ -4,7 +4,7 @@ use super::causes::{self, corrupt, unloadable};
 use super::warm::Resting;
 use crate::link::{HostLink, LinkError};
 use crate::replay::{ReplayError, Replayer};
-use everstep_core::{Digest, Record, Run, StuckCause};
+use everstep_core::{Digest, Entry, Record, Run, StateKind, StuckCause};
 use everstep_engine::{Engine, Module};
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -75,7 +75,7 @@ pub(super) async fn load(
 ) -> Result<Resting, LoadError> {
     let mut run: Option<Run> = None;
     let mut replayer: Option<Replayer> = None;
-    let mut length = 0;
+    let mut length = record.first;
     while to_end || length < record.length {
         let page = link.journal(record.id(), length).await?;
         if page.is_empty() {
@@ -89,7 +89,7 @@ pub(super) async fn load(
                     known
                 }
                 none => {
-                    let begun = Run::begin(Some(entry)).map_err(|e| corrupt(e.to_string()))?;
+                    let begun = begin(entry, record)?;
                     none.insert(begun)
                 }
             };
@@ -118,15 +118,25 @@ pub(super) async fn load(
 pub(super) async fn fold(record: &Record, link: &dyn HostLink) -> Result<Run, LoadError> {
     let mut entries = Vec::new();
     loop {
-        let page = link.journal(record.id(), entries.len() as u64).await?;
+        let page = link.journal(record.id(), record.first + entries.len() as u64).await?;
         if page.is_empty() {
             break;
         }
         entries.extend(page);
     }
-    let mut run = Run::fold(entries).map_err(|refusal| corrupt(refusal.to_string()))?;
+    let first = entries.first().ok_or_else(|| corrupt("the journal is empty".into()))?;
+    let mut run = begin(first, record)?;
+    for entry in &entries[1..] {
+        run.absorb(entry).map_err(|refusal| corrupt(refusal.to_string()))?;
+    }
     run.adopt(record).map_err(|refusal| corrupt(refusal.to_string()))?;
     Ok(run)
+}
+
+fn begin(first: &Entry, record: &Record) -> Result<Run, StuckCause> {
+    // Somebody may be about to have a failed run tried again.
+    let keeps_results = record.keeps_results || record.state.kind() == StateKind::Failed;
+    Run::begin(Some(first), record.first, keeps_results).map_err(|e| corrupt(e.to_string()))
 }
 
 impl From<StuckCause> for LoadError {

@@ -7,7 +7,9 @@
 mod causes;
 mod drive;
 mod executions;
+mod gates;
 mod load;
+mod messages;
 mod tasks;
 mod warm;
 
@@ -96,6 +98,7 @@ pub async fn serve(
     let host = HostId(u64::from(std::process::id()));
     let parts = Arc::new(Parts {
         warm: Warm::new(options.warm_instances, options.warm_bytes),
+        gates: Arc::default(),
         tasks: Arc::new(Semaphore::new(options.task_concurrency)),
         modules: load::Modules::default(),
         drain: options.drain,

@@ -1,8 +1,11 @@
 //! Executing task attempts: each in a fresh instance, within its time limits, a bounded number at
 //! once. What comes out is data for the run: a value or a failure.
 
+use super::gates::Gates;
+use crate::link::HostLink;
 use everstep_core::{Failure, Limits, LogLine, OpId, Payload, RunId, TaskCall};
-use everstep_engine::{Module, TaskOutcome, TaskRun};
+use everstep_engine::{Module, TaskControl, TaskOutcome, TaskRun};
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
@@ -12,12 +15,17 @@ const HOST_TRIES: u32 = 5;
 /// The pause before the first of those, doubled for each further one.
 const HOST_PAUSE: Duration = Duration::from_millis(50);
 
+/// How often the progress of a task is passed on.
+const PROGRESS: Duration = Duration::from_millis(500);
+
 /// A task attempt that ended.
 #[derive(Debug, Clone)]
 pub(super) struct Ended {
     pub(super) op: OpId,
     pub(super) result: Result<Payload, Failure>,
     pub(super) logs: Vec<LogLine>,
+    /// What the last heartbeat said.
+    pub(super) progress: Option<Payload>,
 }
 
 impl Ended {
@@ -31,21 +39,51 @@ impl Ended {
     /// An attempt that the host could not make.
     pub(super) fn host_failed(op: OpId, why: &str) -> Self {
         let failure = Failure::new("task.host", format!("the host could not run the task: {why}"));
-        Self { op, result: Err(failure), logs: Vec::new() }
+        Self { op, result: Err(failure), logs: Vec::new(), progress: None }
     }
+}
+
+/// Passes on what the task says of itself.
+async fn tell_progress(
+    link: &dyn HostLink,
+    run: RunId,
+    op: OpId,
+    control: &TaskControl,
+) -> Infallible {
+    let mut told = None;
+    loop {
+        tokio::time::sleep(PROGRESS).await;
+        let last = control.last_beat();
+        if last != told {
+            told = last;
+            link.progress(run, op, control.progress()).await;
+        }
+    }
+}
+
+/// Everything that executing an attempt takes.
+pub(super) struct Execution {
+    pub(super) module: Arc<Module>,
+    pub(super) run: RunId,
+    pub(super) limits: Limits,
+    pub(super) call: TaskCall,
+    pub(super) control: TaskControl,
+    pub(super) permits: Arc<Semaphore>,
+    pub(super) gates: Arc<Gates>,
+    pub(super) link: Arc<dyn HostLink>,
 }
 
 /// Executes one attempt. The time that it waits for a permit counts towards the limit for all
 /// attempts, but not towards its own.
-pub(super) async fn execute(
-    module: Arc<Module>,
-    run: RunId,
-    limits: Limits,
-    call: TaskCall,
-    permits: Arc<Semaphore>,
-) -> Ended {
+pub(super) async fn execute(execution: Execution) -> Ended {
+    let Execution { module, run, limits, call, control, permits, gates, link } = execution;
     let op = call.op;
     let deadline = call.remaining_ms.map(|ms| Instant::now() + Duration::from_millis(ms));
+    let definition = module.manifest().task(&call.name).cloned();
+    let _place = match &definition {
+        Some(task) => gates.pass(task).await,
+        None => None,
+    };
     let Ok(_permit) = permits.acquire().await else {
         return Ended::host_failed(op, "it is shutting down");
     };
@@ -63,9 +101,21 @@ pub(super) async fn execute(
             idempotency_token: call.idempotency_token.clone(),
             limits,
             timeout: [left, own].into_iter().flatten().min(),
+            progress: call.progress.clone(),
+            control: control.clone(),
         };
-        match module.run_task(task).await {
-            Ok(TaskOutcome { result, logs }) => return Ended { op, result, logs },
+        let ended = tokio::select! {
+            ended = module.run_task(task) => ended,
+            never = tell_progress(&*link, run, op, &control) => match never {},
+        };
+        match ended {
+            Ok(TaskOutcome { result, logs }) => {
+                let progress = control.progress();
+                if progress.is_some() {
+                    link.progress(run, op, None).await;
+                }
+                return Ended { op, result, logs, progress };
+            }
             Err(error) if tries >= HOST_TRIES => return Ended::host_failed(op, &error.to_string()),
             Err(error) => tracing::warn!(%run, %op, %error, "a task did not start"),
         }

@@ -1,9 +1,10 @@
-//! What operators ask of a run: cancel it, continue it. The state machine decides from the record;
+//! What operators ask of a run: cancel, terminate, pause, resume, wake, retry. The state machine decides from the record;
 //! when the run moved on meanwhile, the decision is made again.
 
 use super::{Service, ServiceError};
-use everstep_core::api::{CancelBody, RunView};
-use everstep_core::{External, Record, Refusal, RunId, StateKind};
+use everstep_core::api::{CancelBody, ReasonBody, RetryBody, RunView, TaskOutcomeBody};
+use everstep_core::event::SetOutcome;
+use everstep_core::{External, Payload, Record, Refusal, RunId, StateKind};
 use everstep_store::StoreError;
 use std::time::Duration;
 
@@ -22,11 +23,7 @@ impl Service {
     /// # Errors
     /// When there is no such run or it has ended otherwise.
     pub async fn cancel(&self, run: RunId, body: CancelBody) -> Result<RunView, ServiceError> {
-        let reason = body.reason.unwrap_or_default();
-        if reason.len() > LONGEST_REASON {
-            let problem = format!("at most {LONGEST_REASON} bytes are allowed");
-            return Err(ServiceError::InvalidOption { field: "reason", problem });
-        }
+        let reason = reason(ReasonBody { reason: body.reason })?;
         let grace_ms = body.grace_ms.unwrap_or(GRACE_MS);
         if grace_ms > LONGEST_GRACE_MS {
             let problem = format!("at most {LONGEST_GRACE_MS} ms (one day) are allowed");
@@ -36,15 +33,84 @@ impl Service {
         self.ask(run, &External::Cancel { reason, grace_ms }, is_so).await
     }
 
-    /// Continues a run that is stuck, after what stopped it was mended.
+    /// Ends a run at once, without telling its workflow.
     ///
     /// # Errors
-    /// When there is no such run or it is not stuck.
-    pub async fn retry(&self, run: RunId) -> Result<RunView, ServiceError> {
-        self.ask(run, &External::Retry, |_| false).await
+    /// When there is no such run or it has ended otherwise.
+    pub async fn terminate(&self, run: RunId, body: ReasonBody) -> Result<RunView, ServiceError> {
+        let reason = reason(body)?;
+        let is_so = |record: &Record| record.state.kind() == StateKind::Cancelled;
+        self.ask(run, &External::Terminate { reason }, is_so).await
     }
 
-    async fn ask(
+    /// Lets a run stand still: what is under way ends, nothing new begins. Asking again changes
+    /// nothing.
+    ///
+    /// # Errors
+    /// When there is no such run, it has ended or is stuck.
+    pub async fn pause(&self, run: RunId, body: ReasonBody) -> Result<RunView, ServiceError> {
+        let reason = reason(body)?;
+        let is_so = |record: &Record| record.state.kind() == StateKind::Paused;
+        self.ask(run, &External::Pause { reason }, is_so).await
+    }
+
+    /// Lets a paused run go on.
+    ///
+    /// # Errors
+    /// When there is no such run or it is not paused.
+    pub async fn resume(&self, run: RunId) -> Result<RunView, ServiceError> {
+        self.ask(run, &External::Resume, |_| false).await
+    }
+
+    /// Ends the sleep of a sleeping run that would end first.
+    ///
+    /// # Errors
+    /// When there is no such run or it does not sleep.
+    pub async fn wake(&self, run: RunId) -> Result<RunView, ServiceError> {
+        self.ask(run, &External::Wake, |_| false).await
+    }
+
+    /// Continues a run that is stuck, after what stopped it was mended, or tries a failed one
+    /// again. Outcomes can be given to tasks that failed.
+    ///
+    /// # Errors
+    /// When there is no such run, it is neither stuck nor failed, or a task that is given an
+    /// outcome has not failed.
+    pub async fn retry(&self, run: RunId, body: RetryBody) -> Result<RunView, ServiceError> {
+        let outcomes = match body.outcomes.is_empty() {
+            true => Vec::new(),
+            false => self.outcomes(run, body.outcomes).await?,
+        };
+        self.ask(run, &External::Retry { outcomes }, |_| false).await
+    }
+
+    /// Finds the operations that are meant.
+    async fn outcomes(
+        &self,
+        run: RunId,
+        wanted: Vec<TaskOutcomeBody>,
+    ) -> Result<Vec<SetOutcome>, ServiceError> {
+        let record = self.record(run).await?;
+        let mut failed = match self.folded(&record).await? {
+            Some(run) if record.state.kind() == StateKind::Failed => run.failed_tasks(),
+            _ => Vec::new(),
+        };
+        let mut outcomes = Vec::with_capacity(wanted.len());
+        for TaskOutcomeBody { task, output } in wanted {
+            let Some(index) = failed.iter().position(|(_, name)| *name == task) else {
+                let task = task.chars().take(80).collect();
+                let failed = failed.into_iter().map(|(_, name)| name).collect();
+                return Err(ServiceError::TaskNotFailed { task, failed });
+            };
+            let (op, _) = failed.remove(index);
+            outcomes.push(SetOutcome { op, output: output.unwrap_or_else(Payload::null) });
+        }
+        Ok(outcomes)
+    }
+
+    /// Has the state machine decide something from outside, and makes that true. When the run moved
+    /// on meanwhile, it is decided again.
+    pub(super) async fn ask(
         &self,
         run: RunId,
         wish: &External,
@@ -76,4 +142,13 @@ impl Service {
         }
         Err(ServiceError::Busy("the run changes too quickly to be asked"))
     }
+}
+
+fn reason(body: ReasonBody) -> Result<String, ServiceError> {
+    let reason = body.reason.unwrap_or_default();
+    if reason.len() > LONGEST_REASON {
+        let problem = format!("at most {LONGEST_REASON} bytes are allowed");
+        return Err(ServiceError::InvalidOption { field: "reason", problem });
+    }
+    Ok(reason)
 }

@@ -45,6 +45,44 @@ pub enum ServiceError {
         /// The first few: where, and what is wrong there.
         violations: Vec<String>,
     },
+    /// The workflow does not take such an event.
+    #[error("workflow `{workflow}` takes no event `{event}`; it takes: {}", listed(known))]
+    EventUnknown {
+        /// What was sent.
+        event: String,
+        /// The workflow's name.
+        workflow: String,
+        /// What it takes.
+        known: Vec<String>,
+    },
+    /// The data of an event does not match the schema.
+    #[error("the data does not match the schema of event `{event}` of `{workflow}`: {}",
+        violations.join("; "))]
+    EventInvalid {
+        /// The event's name.
+        event: String,
+        /// The workflow's name.
+        workflow: String,
+        /// The first few: where, and what is wrong there.
+        violations: Vec<String>,
+    },
+    /// A retry names a task that has not failed.
+    #[error(
+        "no task `{task}` failed in the last attempt of the run; failed tasks: {}",
+        listed(failed)
+    )]
+    TaskNotFailed {
+        /// What was named.
+        task: String,
+        /// The tasks that failed.
+        failed: Vec<String>,
+    },
+    /// Runs started runs that started runs …
+    #[error("a child run may have at most {most} generations of parents")]
+    TooDeep {
+        /// How many.
+        most: u32,
+    },
     /// A value is larger than allowed.
     #[error("the input has {size} bytes; at most {most} are allowed")]
     PayloadTooLarge {
@@ -126,6 +164,10 @@ impl ServiceError {
             Self::UnknownWorkflow { .. } => "run.unknown_workflow",
             Self::UnknownVersion { .. } => "run.unknown_version",
             Self::InputInvalid { .. } => "input.invalid",
+            Self::EventUnknown { .. } => "event.unknown",
+            Self::EventInvalid { .. } => "event.invalid",
+            Self::TaskNotFailed { .. } => "retry.task_not_failed",
+            Self::TooDeep { .. } => "child.too_deep",
             Self::PayloadTooLarge { .. } => "payload.too_large",
             Self::InvalidOption { .. } => "option.invalid",
             Self::KeyInvalid(_) => "key.invalid",
@@ -163,6 +205,19 @@ impl ServiceError {
             Self::InputInvalid { workflow, .. } => format!(
                 "change the input; `everstep modules list --json` has the schema of `{workflow}`"
             ),
+            Self::EventUnknown { .. } => {
+                "use one of its events, or declare this one in `#[workflow(events(…))]`".into()
+            }
+            Self::EventInvalid { workflow, .. } => format!(
+                "change the data; `everstep modules list --json` has the schema of `{workflow}`"
+            ),
+            Self::TaskNotFailed { .. } => {
+                "name one of the failed tasks; `everstep runs journal RUN` shows them".into()
+            }
+            Self::TooDeep { .. } => {
+                "start the run without a parent, or use `continue as new` for what goes on for ever"
+                    .into()
+            }
             Self::PayloadTooLarge { .. } => {
                 "put large data elsewhere and pass a reference to it".into()
             }
@@ -213,6 +268,7 @@ fn store_fix(error: &StoreError) -> &'static str {
         StoreError::Conflict { .. } | StoreError::AlreadyExists | StoreError::LeaseLost => {
             "try again; the run changed meanwhile"
         }
+        StoreError::Duplicate => "nothing needs to be done; the run has it",
         StoreError::VersionTaken { .. } => "give the changed workflow a new version",
         StoreError::Corrupt { .. } => {
             "keep the data as it is, check the disk, and restore it from a backup"

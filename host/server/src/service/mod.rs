@@ -7,7 +7,9 @@
 
 mod control;
 mod error;
+mod events;
 mod follow;
+mod messages;
 mod modules;
 mod read;
 mod registry;

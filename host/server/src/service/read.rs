@@ -24,11 +24,14 @@ impl Service {
     pub async fn show(&self, run: RunId) -> Result<RunView, ServiceError> {
         let record = self.record(run).await?;
         let mut view = self.view(&record);
-        let first = self.parts.store.journal(run, 0, 1).await?;
-        if let Some(JournalEvent::RunStarted { input, .. }) = first.first().map(|e| &e.event) {
+        let first = self.parts.store.journal(run, record.first, 1).await?;
+        if let Some(
+            JournalEvent::RunStarted { input, .. } | JournalEvent::RunContinued { input, .. },
+        ) = first.first().map(|e| &e.event)
+        {
             view.input = Some(input.clone());
         }
-        if record.pending > 0 && record.length <= LONGEST_TO_FOLD {
+        if record.pending > 0 && record.length - record.first <= LONGEST_TO_FOLD {
             view.operations = match self.operations(&record).await {
                 // A damaged journal must not hide what the record says about the run.
                 Err(ServiceError::Refused(refusal)) => {
@@ -41,10 +44,22 @@ impl Service {
         Ok(view)
     }
 
-    /// The pending operations of a run as of this record, from its journal, page by page.
+    /// The pending operations of a run as of this record, with what running tasks say of
+    /// themselves.
     async fn operations(&self, record: &Record) -> Result<Vec<OperationView>, ServiceError> {
+        let run = self.folded(record).await?;
+        let mut operations = run.map(|run| run.operations(MAX_OPERATIONS)).unwrap_or_default();
+        for operation in &mut operations {
+            operation.progress = self.parts.hub.last_progress(record.id(), operation.op);
+        }
+        Ok(operations)
+    }
+
+    /// The state of a run as of this record, from its journal, page by page.
+    pub(super) async fn folded(&self, record: &Record) -> Result<Option<Run>, ServiceError> {
         let mut run: Option<Run> = None;
-        let mut seq = 0;
+        let mut seq = record.first;
+        let keeps_results = record.keeps_results || record.state.kind() == StateKind::Failed;
         while seq < record.length {
             let entries = self.parts.store.journal(record.id(), seq, PAGE).await?;
             if entries.is_empty() {
@@ -55,12 +70,12 @@ impl Service {
             for entry in entries.iter().take(most) {
                 match &mut run {
                     Some(run) => run.absorb(entry)?,
-                    None => run = Some(Run::begin(Some(entry))?),
+                    None => run = Some(Run::begin(Some(entry), record.first, keeps_results)?),
                 }
                 seq += 1;
             }
         }
-        Ok(run.map(|run| run.operations(MAX_OPERATIONS)).unwrap_or_default())
+        Ok(run)
     }
 
     /// Runs, newest first. States are compared as they are shown: a queued run that a host has now
@@ -103,6 +118,7 @@ impl Service {
         limit: Option<usize>,
     ) -> Result<JournalPage, ServiceError> {
         let record = self.record(run).await?;
+        let from = from.max(record.first);
         let entries = self.parts.store.journal(run, from, page_size(limit)).await?;
         let entries: Vec<_> =
             numbered(from, entries).map(|(seq, entry)| EntryView { seq, entry }).collect();

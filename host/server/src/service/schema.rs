@@ -19,7 +19,8 @@ const MAX_VIOLATION_CHARS: usize = 300;
 /// Inputs from this size on are checked on a thread that may take its time, in bytes.
 const LARGE_INPUT: usize = 32 << 10;
 
-type Key = (Digest, String, String);
+/// Module, workflow, version and, for an event, its name.
+type Key = (Digest, String, String, String);
 
 /// Compiled input schemas by module, workflow and version.
 pub(super) struct InputSchemas {
@@ -42,15 +43,7 @@ impl InputSchemas {
         input: &Payload,
     ) -> Result<(), ServiceError> {
         let Some(schema) = &workflow.input else { return Ok(()) };
-        let validator = self.validator(digest, workflow, schema)?;
-        let violations = if input.len() < LARGE_INPUT {
-            violations(&validator, input)
-        } else {
-            let input = input.clone();
-            tokio::task::spawn_blocking(move || violations(&validator, &input))
-                .await
-                .map_err(|e| ServiceError::Internal(format!("checking an input failed: {e}")))?
-        };
+        let violations = self.violations(digest, workflow, "", schema, input).await?;
         if violations.is_empty() {
             return Ok(());
         }
@@ -61,13 +54,61 @@ impl InputSchemas {
         })
     }
 
+    /// Checks the data of an event for a workflow.
+    ///
+    /// # Errors
+    /// [`ServiceError::EventUnknown`], [`ServiceError::EventInvalid`].
+    pub(super) async fn check_event(
+        &self,
+        digest: Digest,
+        workflow: &WorkflowDefinition,
+        name: &str,
+        data: &Payload,
+    ) -> Result<(), ServiceError> {
+        let Some(events) = &workflow.events else { return Ok(()) };
+        let Some(schema) = events.get(name) else {
+            return Err(ServiceError::EventUnknown {
+                event: name.chars().take(80).collect(),
+                workflow: workflow.name.clone(),
+                known: events.keys().cloned().collect(),
+            });
+        };
+        let violations = self.violations(digest, workflow, name, schema, data).await?;
+        if violations.is_empty() {
+            return Ok(());
+        }
+        let (event, workflow) = (name.to_owned(), workflow.name.clone());
+        Err(ServiceError::EventInvalid { event, workflow, violations })
+    }
+
+    async fn violations(
+        &self,
+        digest: Digest,
+        workflow: &WorkflowDefinition,
+        event: &str,
+        schema: &serde_json::Value,
+        input: &Payload,
+    ) -> Result<Vec<String>, ServiceError> {
+        let validator = self.validator(digest, workflow, event, schema)?;
+        let violations = if input.len() < LARGE_INPUT {
+            violations(&validator, input)
+        } else {
+            let input = input.clone();
+            tokio::task::spawn_blocking(move || violations(&validator, &input))
+                .await
+                .map_err(|e| ServiceError::Internal(format!("checking an input failed: {e}")))?
+        };
+        Ok(violations)
+    }
+
     fn validator(
         &self,
         digest: Digest,
         workflow: &WorkflowDefinition,
+        event: &str,
         schema: &serde_json::Value,
     ) -> Result<Arc<Validator>, ServiceError> {
-        let key = (digest, workflow.name.clone(), workflow.version.clone());
+        let key = (digest, workflow.name.clone(), workflow.version.clone(), event.to_owned());
         let cache = || self.cache.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(validator) = cache().get(&key) {
             return Ok(Arc::clone(validator));
@@ -84,7 +125,8 @@ impl InputSchemas {
 /// [`ServiceError::Schema`] for the first one.
 pub(super) fn check_manifest(manifest: &Manifest) -> Result<(), ServiceError> {
     for workflow in &manifest.workflows {
-        if let Some(schema) = &workflow.input {
+        let events = workflow.events.iter().flat_map(|events| events.values());
+        for schema in workflow.input.iter().chain(events) {
             compile(workflow, schema)?;
         }
     }

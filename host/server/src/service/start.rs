@@ -5,7 +5,9 @@
 use super::{Service, ServiceError};
 use everstep_core::api::{OnConflict, StartBody, Started};
 use everstep_core::manifest::WorkflowDefinition;
-use everstep_core::{InputHash, Payload, Run, RunId, StartOptions, StartRequest, Timestamp};
+use everstep_core::{
+    InputHash, Parent, Payload, Run, RunId, StartOptions, StartRequest, Timestamp,
+};
 use everstep_store::StoreError;
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
@@ -26,6 +28,15 @@ impl Service {
     /// When the workflow or version is unknown, the input does not fit, an option makes no sense,
     /// or the key is taken.
     pub async fn start(&self, body: StartBody) -> Result<Started, ServiceError> {
+        self.start_as(body, None).await
+    }
+
+    /// Starts a run, as a child when it has a parent; a child has its id from that.
+    pub(super) async fn start_as(
+        &self,
+        body: StartBody,
+        child: Option<(RunId, Parent)>,
+    ) -> Result<Started, ServiceError> {
         let now = crate::clock::now();
         let input = body.input.clone().unwrap_or_else(Payload::null);
         let most = self.options.limits.payload_bytes;
@@ -45,9 +56,10 @@ impl Service {
         let found = self.registry.find(store, &body.workflow, body.version.as_deref()).await?;
         let (digest, workflow) = (found.module.digest, found.workflow());
         self.schemas.check(digest, workflow, &input).await?;
-        let id = match &body.idempotency_key {
-            Some(key) => RunId::from_key(&workflow.name, key),
-            None => RunId::new(now, rand::random()),
+        let id = match (&body.idempotency_key, child) {
+            (_, Some((id, _))) => id,
+            (Some(key), None) => RunId::from_key(&workflow.name, key),
+            (None, None) => RunId::new(now, rand::random()),
         };
         let on_conflict = body.on_conflict;
         let request = StartRequest {
@@ -60,6 +72,7 @@ impl Service {
             input: input.clone(),
             options: options(body, workflow),
             due,
+            parent: child.map(|(_, parent)| parent),
         };
         match self.commit(Run::start(request, now)).await {
             Ok(()) => {}

@@ -172,7 +172,7 @@ impl Fixture {
     async fn load(&self, run: RunId) -> (Run, Record) {
         let record = self.store.record(run).await.unwrap().unwrap();
         let journal = self.store.journal(run, 0, usize::MAX).await.unwrap();
-        let mut folded = Run::fold(journal).unwrap();
+        let mut folded = Run::fold(&journal, 0).unwrap();
         folded.adopt(&record).unwrap();
         (folded, record)
     }

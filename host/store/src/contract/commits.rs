@@ -162,7 +162,7 @@ pub async fn a_journal_that_begins_anew_forgets_what_was_before(store: Arc<dyn S
 
 /// By their parent, newest first, together with the other conditions.
 pub async fn children_are_listed(store: Arc<dyn Store>) {
-    let parent = Parent { run: run_id(1), op: OpId(1) };
+    let parent = Parent { run: run_id(1), op: OpId(1), depth: 1 };
     store.commit(first(1)).await.unwrap();
     for n in 2..6 {
         let mut child = first(n);

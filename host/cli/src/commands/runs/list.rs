@@ -6,7 +6,7 @@ use crate::context::Context;
 use crate::durations;
 use crate::exit::{Ended, Exit, Failure};
 use crate::text;
-use everstep_client::{RunFilter, RunView, StateKind, Timestamp};
+use everstep_client::{RunFilter, RunId, RunView, StateKind, Timestamp};
 use futures::{StreamExt, TryStreamExt};
 
 /// How many runs the server is asked for at a time.
@@ -33,6 +33,9 @@ pub(crate) struct Args {
     /// Only with this tag (repeat for more; all must match)
     #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = parse_tag)]
     tags: Vec<(String, String)>,
+    /// Only children of this run
+    #[arg(long, value_name = "RUN")]
+    parent: Option<RunId>,
     /// Only started at or after this instant, or at most so long ago
     #[arg(long, value_name = "RFC3339|AGE", value_parser = durations::parse_past)]
     started_after: Option<Timestamp>,
@@ -51,6 +54,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Ended {
         version: args.version,
         states: args.states,
         tags: args.tags,
+        parent: args.parent,
         started_after: args.started_after,
         started_before: args.started_before,
         limit: Some(limit.min(PAGE)),

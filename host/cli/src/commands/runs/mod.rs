@@ -1,6 +1,7 @@
 //! `everstep runs …`: everything about runs, one file per verb. `timeline.rs` and `status.rs` turn
 //! journals and states into text.
 
+mod ask;
 mod cancel;
 mod journal;
 mod list;
@@ -34,7 +35,23 @@ pub(crate) enum Verb {
     Logs(logs::Args),
     /// Ask a run to stop; it may clean up first
     Cancel(cancel::Args),
-    /// Let a stuck run go on, once its cause is mended
+    /// End a run at once, without telling its workflow
+    #[command(after_help = "Examples:
+  everstep runs terminate 0198c0de-7a2b-7c3d-8e4f-5a6b7c8d9e0f --reason 'it loops'")]
+    Terminate(ask::WithReason),
+    /// Let a run stand still: what is under way ends, nothing new begins
+    #[command(after_help = "Examples:
+  everstep runs pause 0198c0de-7a2b-7c3d-8e4f-5a6b7c8d9e0f --reason 'the provider is down'")]
+    Pause(ask::WithReason),
+    /// Let a paused run go on
+    #[command(after_help = "Examples:
+  everstep runs resume 0198c0de-7a2b-7c3d-8e4f-5a6b7c8d9e0f")]
+    Resume(ask::Args),
+    /// End the sleep of a run early
+    #[command(after_help = "Examples:
+  everstep runs wake 0198c0de-7a2b-7c3d-8e4f-5a6b7c8d9e0f")]
+    Wake(ask::Args),
+    /// Let a stuck run go on once its cause is mended, or try a failed one again
     Retry(retry::Args),
     /// Execute a run's journal again on this machine and compare every step
     Replay(replay::Args),
@@ -48,6 +65,10 @@ pub(crate) async fn run(context: &Context, verb: Verb) -> Ended {
         Verb::Journal(args) => journal::run(context, args).await,
         Verb::Logs(args) => logs::run(context, args).await,
         Verb::Cancel(args) => cancel::run(context, args).await,
+        Verb::Terminate(args) => ask::terminate(context, args).await,
+        Verb::Pause(args) => ask::pause(context, args).await,
+        Verb::Resume(args) => ask::resume(context, args).await,
+        Verb::Wake(args) => ask::wake(context, args).await,
         Verb::Retry(args) => retry::run(context, args).await,
         Verb::Replay(args) => replay::run(context, args).await,
     }

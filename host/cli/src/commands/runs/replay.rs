@@ -4,7 +4,7 @@
 use crate::commands::inspect;
 use crate::context::Context;
 use crate::exit::{Ended, Exit, Failure};
-use everstep_client::{RunId, RunView};
+use everstep_client::{EntryView, RunId, RunView};
 use everstep_core::{Entry, JournalEvent};
 use everstep_engine::{ActivationError, Module};
 use everstep_server::replay::{ReplayError, Verified, verify};
@@ -52,10 +52,11 @@ pub(crate) async fn run(context: &Context, args: Args) -> Ended {
     let progress = context.output.spinner(format!("replaying run {}", args.run));
     let entries = client
         .journal(args.run, 0)
-        .try_take_while(|view| ready(Ok(view.seq < until || !begins_step(&view.entry.event))))
-        .map_ok(|view| view.entry);
-    let entries: Vec<Entry> = entries.try_collect().await?;
-    let verified = replay(Arc::clone(&module), entries).await?;
+        .try_take_while(|view| ready(Ok(view.seq < until || !begins_step(&view.entry.event))));
+    let views: Vec<EntryView> = entries.try_collect().await?;
+    let first = views.first().map_or(0, |view| view.seq);
+    let entries = views.into_iter().map(|view| view.entry).collect();
+    let verified = replay(Arc::clone(&module), entries, first).await?;
     drop(progress);
     let digest = module.digest();
     if context.output.is_json() {
@@ -87,6 +88,8 @@ fn begins_step(event: &JournalEvent) -> bool {
             | JournalEvent::TaskCompleted { .. }
             | JournalEvent::TaskFailed { .. }
             | JournalEvent::TimerFired { .. }
+            | JournalEvent::EventTimedOut { .. }
+            | JournalEvent::OperationEnded { .. }
             | JournalEvent::Delivered { .. }
     )
 }
@@ -105,8 +108,8 @@ fn has_workflow(module: &Module, run: &RunView) -> Result<(), Failure> {
         .fix("replay on a module that has the run's workflow in the run's version"))
 }
 
-async fn replay(module: Arc<Module>, entries: Vec<Entry>) -> Result<Verified, Failure> {
-    let replayed = tokio::task::spawn_blocking(move || verify(&module, &entries)).await;
+async fn replay(module: Arc<Module>, entries: Vec<Entry>, first: u64) -> Result<Verified, Failure> {
+    let replayed = tokio::task::spawn_blocking(move || verify(&module, &entries, first)).await;
     let replayed = replayed.map_err(|e| Failure::new("engine.broken", e.to_string()))?;
     replayed.map_err(|error| {
         let detail = error.to_string();

@@ -13,7 +13,7 @@ pub(crate) fn painted(state: StateKind, text: &str, paint: Paint) -> String {
     match state {
         StateKind::Completed => paint.good(text),
         StateKind::Failed | StateKind::Stuck => paint.bad(text),
-        StateKind::AwaitingRetry | StateKind::Cancelled => paint.warn(text),
+        StateKind::AwaitingRetry | StateKind::Cancelled | StateKind::Paused => paint.warn(text),
         _ => paint.name(text),
     }
 }
@@ -41,6 +41,15 @@ pub(crate) fn explained(run: &RunView, now: Timestamp, max: usize) -> String {
             };
             format!("{what} failed: {}; next attempt {}", failed(&run.failure), at("").trim_start())
         }
+        StateKind::AwaitingEvent => {
+            let event = run.event.as_deref().unwrap_or_default();
+            format!("for `{event}` {}", at("until")).trim_end().to_owned()
+        }
+        StateKind::AwaitingChild => match run.child {
+            Some(child) => format!("for run {child}"),
+            None => String::new(),
+        },
+        StateKind::Paused => run.paused.clone().unwrap_or_default(),
         StateKind::Stuck => run.stuck.as_ref().map_or_else(String::new, |cause| {
             let first = cause.message.lines().next().unwrap_or_default();
             format!("[{}] {first}", cause.code)
@@ -72,6 +81,9 @@ fn queued(reason: QueueReason) -> &'static str {
         QueueReason::Retry => "its next attempt is ready for a host",
         QueueReason::TaskRetry => "a task's next attempt is ready for a host",
         QueueReason::Wakeup => "its sleep is over, ready for a host",
+        QueueReason::WakeupEarly => "its sleep was ended, ready for a host",
+        QueueReason::Event => "an event came, ready for a host",
+        QueueReason::Child => "a child run ended, ready for a host",
         QueueReason::Resumption => "to go on, ready for a host",
         QueueReason::Recovery => "its host went away, ready for another",
     }

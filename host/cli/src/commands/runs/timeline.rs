@@ -6,7 +6,7 @@ use crate::durations;
 use crate::output::Paint;
 use crate::text;
 use everstep_client::{EntryView, OperationView, Payload, RunView, StateKind, Timestamp};
-use everstep_core::{JournalEvent, OpId};
+use everstep_core::{JournalEvent, OpId, OpResult};
 use std::collections::BTreeMap;
 
 /// How much of a payload stands in a line.
@@ -127,8 +127,35 @@ impl Timeline<'_> {
                 let grace = durations::between(at, *deadline);
                 own("run", format!("asked to stop within {grace}: {}", one_line(reason)))
             }
-            JournalEvent::Delivered { seq } => {
+            JournalEvent::Delivered { seq, op: None, .. } => {
                 own("run", format!("is told of journal entry {seq}"))
+            }
+            JournalEvent::RunContinued { generation, input, .. } => {
+                own("run", format!("begins anew ({generation}) with {}", payload(input)))
+            }
+            JournalEvent::RunPaused { reason } => {
+                own("run", format!("{} {}", paint.warn("paused:"), one_line(reason)))
+            }
+            JournalEvent::RunResumed => own("run", "resumed".into()),
+            JournalEvent::WakeRequested => own("run", "woken by an operator".into()),
+            JournalEvent::RetryRequested { outcomes } if outcomes.is_empty() => {
+                own("run", "tried again by an operator".into())
+            }
+            JournalEvent::RetryRequested { outcomes } => {
+                let given: Vec<_> = outcomes
+                    .iter()
+                    .map(|it| format!("#{} → {}", it.op, payload(&it.output)))
+                    .collect();
+                own("run", format!("tried again by an operator with {}", given.join(", ")))
+            }
+            JournalEvent::RunTerminated { reason } => {
+                own("run", format!("{} {}", paint.warn("terminated:"), one_line(reason)))
+            }
+            JournalEvent::EventReceived { event } => {
+                own(&format!("event {}", event.name), format!("received {}", payload(&event.data)))
+            }
+            JournalEvent::ValueRecorded { name, value } => {
+                own(&format!("value {name}"), format!("recorded {}", payload(value)))
             }
             JournalEvent::RunCompleted { output } => {
                 own("run", format!("{} → {}", paint.good("completed"), payload(output)))
@@ -170,8 +197,42 @@ impl Timeline<'_> {
                 };
                 (begin(*op, format!("sleep {name}").trim_end().to_owned()), detail)
             }
+            JournalEvent::EventAwaited { op, name, timeout_at, reuses } => {
+                let detail = match (reuses, timeout_at) {
+                    (Some(earlier), _) => format!("answered by #{earlier} of an earlier attempt"),
+                    (None, Some(until)) => {
+                        format!("awaited for {}, until {until}", durations::between(at, *until))
+                    }
+                    (None, None) => "awaited".into(),
+                };
+                (begin(*op, format!("event {name}")), detail)
+            }
+            JournalEvent::EventSent { op, to, event, .. } => {
+                let detail = format!("sent to {to} with {}", payload(&event.data));
+                (begin(*op, format!("event {}", event.name)), detail)
+            }
+            JournalEvent::ChildScheduled { op, child, request, reuses } => {
+                let detail = match reuses {
+                    Some(earlier) => format!("answered by #{earlier} of an earlier attempt"),
+                    None => format!("{child} starts with {}", payload(&request.input)),
+                };
+                (begin(*op, format!("child {}", request.workflow)), detail)
+            }
+            JournalEvent::ChildEnded { op, result }
+            | JournalEvent::OperationEnded { op, result, .. } => {
+                let (operation, since) = known(begun, *op);
+                (operation, format!("{}{}", self.result(result), after(since, at)))
+            }
+            JournalEvent::EventTimedOut { op } => {
+                let (operation, since) = known(begun, *op);
+                (operation, format!("{}{}", paint.warn("timed out"), after(since, at)))
+            }
+            JournalEvent::Delivered { seq, op: Some(op), .. } => {
+                let (operation, since) = known(begun, *op);
+                (operation, format!("got the event of entry {seq}{}", after(since, at)))
+            }
             JournalEvent::OperationCancelled { op } => (known(begun, *op).0, "given up".into()),
-            JournalEvent::TaskAttemptFailed { op, attempt, failure, retry_at } => {
+            JournalEvent::TaskAttemptFailed { op, attempt, failure, retry_at, .. } => {
                 let next = durations::between(at, *retry_at);
                 let failed = paint.warn(&format!("attempt {attempt} failed:"));
                 let failure = one_line(&status::failure_text(failure));
@@ -207,6 +268,21 @@ impl Timeline<'_> {
             other => ((None, other.name().to_owned()), String::new()),
         };
         (op, what, detail)
+    }
+
+    fn result(&self, result: &OpResult) -> String {
+        match result {
+            OpResult::Value(value) => {
+                format!("{} → {}", self.paint.good("completed"), payload(value))
+            }
+            OpResult::Failed(failure) => {
+                let failure = one_line(&status::failure_text(failure));
+                format!("{} {failure}", self.paint.bad("failed:"))
+            }
+            OpResult::Fired => "ended".into(),
+            OpResult::TimedOut => self.paint.warn("timed out"),
+            OpResult::Cancelled => self.paint.warn("cancelled"),
+        }
     }
 
     fn pending(&self) -> Vec<String> {

@@ -164,7 +164,8 @@ fn decide(b: &mut Bench, input: Input, at: Timestamp) {
 /// A task's result meets a guest that traps; then somebody mends it.
 fn get_stuck_and_go_on(b: &mut Bench, at: Timestamp) {
     let call = b.run.start_tasks(at, 1).pop();
-    let finished = call.map(|call| b.run.finish_attempt(call.op, Ok(json("6")), Vec::new(), at));
+    let finished =
+        call.map(|call| b.run.finish_attempt(call.op, Ok(json("6")), Vec::new(), None, at));
     let undelivered = match finished {
         Some(Finished::Deliver(delivery)) => Some(delivery),
         _ => None,
@@ -187,7 +188,7 @@ fn finish_randomly(
         0 => Err(Failure::new("flaky", "try again")),
         _ => Ok(json("5")),
     };
-    match b.run.finish_attempt(op, result, Vec::new(), at) {
+    match b.run.finish_attempt(op, result, Vec::new(), None, at) {
         Finished::Deliver(delivery) => {
             let activation = random_activation(draws, &b.run);
             activate(b, draws, delivery, activation, at, live);

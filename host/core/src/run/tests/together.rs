@@ -107,7 +107,7 @@ fn children_are_asked_to_stop_when_nobody_waits_for_them_any_more() {
 
 #[test]
 fn a_child_tells_its_parent_how_it_ended_however_it_ended() {
-    let parent = Parent { run: RunId::from_key("w", "parent"), op: OpId(5) };
+    let parent = Parent { run: RunId::from_key("w", "parent"), op: OpId(5), depth: 1 };
     let begin = || {
         let request = StartRequest { parent: Some(parent), ..request(StartOptions::default()) };
         let commit = Run::start(request, t(0));

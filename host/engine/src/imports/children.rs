@@ -1,0 +1,44 @@
+//! `everstep:workflow/children`: starting child runs.
+
+use super::task::policy_of;
+use crate::bindings::everstep::workflow::children::{Child, Host, OnParentEnd as Policy, Options};
+use crate::fault::Fault;
+use crate::state::WorkflowState;
+use everstep_core::{ChildRequest, Command, OnParentEnd, StartOptions};
+
+impl Host for WorkflowState {
+    fn start(
+        &mut self,
+        workflow: String,
+        input: Vec<u8>,
+        options: Options,
+    ) -> wasmtime::Result<Child> {
+        self.check_name(&workflow, "a workflow")?;
+        let retry = options.retry.as_ref().map(policy_of);
+        if let Some(Err(problem)) = retry.map(|policy| policy.check()) {
+            let message = format!("the retry of child `{workflow}`: {problem}");
+            return Err(Fault::contract(message).into());
+        }
+        let input = self.payload(&input, "the input of a child run")?;
+        let run = self.run()?.run_id;
+        let op = self.next_op("starting a child run")?;
+        let request = Box::new(ChildRequest {
+            workflow,
+            version: options.version,
+            input,
+            options: StartOptions {
+                idempotency_key: None,
+                retry,
+                timeout_ms: options.timeout,
+                tags: options.tags.into_iter().collect(),
+            },
+            delay_ms: options.delay,
+            on_parent_end: match options.on_parent_end {
+                Policy::Cancel => OnParentEnd::Cancel,
+                Policy::Abandon => OnParentEnd::Abandon,
+            },
+        });
+        self.commands.push(Command::StartChild { op, request });
+        Ok(Child { op: op.0, run_id: run.child(op).to_string() })
+    }
+}
