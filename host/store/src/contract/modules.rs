@@ -12,6 +12,7 @@ fn module(bytes: &[u8], versions: &[(&str, &str)]) -> NewModule {
         description: Some("what it does".into()),
         input: serde_json::from_str(r#"{"type":"object","maximum":1.5}"#).ok(),
         output: None,
+        events: None,
         retry: Some(everstep_core::RetryPolicy::TASK_DEFAULT),
         timeout_ms: Some(5),
     };
