@@ -1,6 +1,10 @@
 //! The shapes of the HTTP API. The server writes them, the client reads them; they are plain data
 //! and never stored.
 
+mod selection;
+
+pub use selection::RunSelection;
+
 use crate::event::{Entry, StuckCause};
 use crate::record::{QueueReason, Record, RetryCause, RunState, StateKind};
 use crate::{

@@ -256,6 +256,17 @@ impl Record {
         (self.attempt > 0 && !between && !self.is_terminal()).then_some(self.attempt)
     }
 
+    /// The code of the failure that the run ended with, or of what it is stuck by: what runs are
+    /// searched by.
+    #[must_use]
+    pub fn failure_code(&self) -> Option<&str> {
+        match &self.state {
+            RunState::Failed { failure } => Some(&failure.code),
+            RunState::Stuck { cause } => Some(&cause.code),
+            _ => None,
+        }
+    }
+
     /// When the run's own time limit passes.
     #[must_use]
     pub fn timeout_at(&self) -> Option<Timestamp> {

@@ -142,8 +142,11 @@ fn matches(query: &RunQuery, record: &Record) -> bool {
         && query.version.as_ref().is_none_or(|version| *version == origin.version)
         && (query.states.is_empty() || query.states.contains(&record.state.kind()))
         && query.tags.iter().all(|(name, value)| origin.options.tags.get(name) == Some(value))
+        && query.failure_code.as_deref().is_none_or(|code| record.failure_code() == Some(code))
         && query.started_from.is_none_or(|from| origin.started_at >= from)
         && query.started_before.is_none_or(|before| origin.started_at < before)
+        && query.updated_from.is_none_or(|from| record.updated_at >= from)
+        && query.updated_before.is_none_or(|before| record.updated_at < before)
 }
 
 fn slice<T: Clone>(items: &[T], from: u64, limit: usize) -> Vec<T> {

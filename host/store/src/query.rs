@@ -18,10 +18,17 @@ pub struct RunQuery {
     pub states: BTreeSet<StateKind>,
     /// Runs with all of these tags.
     pub tags: BTreeMap<String, String>,
+    /// Runs that failed with this code, or are stuck by it.
+    pub failure_code: Option<String>,
     /// Runs started at this instant or later.
     pub started_from: Option<Timestamp>,
     /// Runs started before this instant.
     pub started_before: Option<Timestamp>,
+    /// Runs to which something last happened at this instant or later. No index helps here, so
+    /// another condition should hold for few runs.
+    pub updated_from: Option<Timestamp>,
+    /// Runs to which nothing has happened since this instant.
+    pub updated_before: Option<Timestamp>,
     /// Go on behind the page that had this cursor.
     pub cursor: Option<String>,
     /// The most runs to return; cut to between 1 and [`MAX_PAGE`].
@@ -35,8 +42,11 @@ impl Default for RunQuery {
             version: None,
             states: BTreeSet::new(),
             tags: BTreeMap::new(),
+            failure_code: None,
             started_from: None,
             started_before: None,
+            updated_from: None,
+            updated_before: None,
             cursor: None,
             limit: 100,
         }

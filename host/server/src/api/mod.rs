@@ -13,6 +13,7 @@ mod modules;
 mod openapi;
 mod problem;
 mod runs;
+mod selection;
 
 pub use problem::ApiError;
 

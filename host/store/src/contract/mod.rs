@@ -40,6 +40,7 @@ macro_rules! contract_tests {
             modules_are_kept_once,
             a_version_belongs_to_one_module,
             lists_are_filtered,
+            runs_are_found_by_failure_and_by_change,
             lists_are_cut_into_pages,
             pages_hold_while_runs_come_and_change,
             many_runs_are_committed_at_once,

@@ -2,6 +2,7 @@
 //! journals and states into text.
 
 mod cancel;
+mod filters;
 mod journal;
 mod list;
 mod logs;
