@@ -17,6 +17,7 @@
 //! ```
 
 mod backoff;
+mod bulk;
 mod connection;
 mod error;
 mod follow;

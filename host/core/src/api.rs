@@ -1,8 +1,10 @@
 //! The shapes of the HTTP API. The server writes them, the client reads them; they are plain data
 //! and never stored.
 
+mod bulk;
 mod selection;
 
+pub use bulk::{BulkAction, BulkBody, BulkReport, BulkResult};
 pub use selection::RunSelection;
 
 use crate::event::{Entry, StuckCause};

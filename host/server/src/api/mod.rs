@@ -4,6 +4,7 @@
 //! is registered together with its description, so that `/openapi.json` lists all and only the
 //! routes there are; what is buffered for a client is bounded.
 
+mod bulk;
 mod extract;
 mod health;
 mod journal;
@@ -75,6 +76,7 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(modules::show))
         .routes(routes!(modules::content))
         .routes(routes!(runs::start, runs::list))
+        .routes(routes!(bulk::act))
         .routes(routes!(runs::show))
         .routes(routes!(runs::wait))
         .routes(routes!(runs::cancel))

@@ -22,18 +22,7 @@ impl Service {
     /// # Errors
     /// When there is no such run or it has ended otherwise.
     pub async fn cancel(&self, run: RunId, body: CancelBody) -> Result<RunView, ServiceError> {
-        let reason = body.reason.unwrap_or_default();
-        if reason.len() > LONGEST_REASON {
-            let problem = format!("at most {LONGEST_REASON} bytes are allowed");
-            return Err(ServiceError::InvalidOption { field: "reason", problem });
-        }
-        let grace_ms = body.grace_ms.unwrap_or(GRACE_MS);
-        if grace_ms > LONGEST_GRACE_MS {
-            let problem = format!("at most {LONGEST_GRACE_MS} ms (one day) are allowed");
-            return Err(ServiceError::InvalidOption { field: "grace_ms", problem });
-        }
-        let is_so = |record: &Record| record.state.kind() == StateKind::Cancelled;
-        self.ask(run, &External::Cancel { reason, grace_ms }, is_so).await
+        self.ask(run, &cancellation(body)?).await
     }
 
     /// Continues a run that is stuck, after what stopped it was mended.
@@ -41,18 +30,14 @@ impl Service {
     /// # Errors
     /// When there is no such run or it is not stuck.
     pub async fn retry(&self, run: RunId) -> Result<RunView, ServiceError> {
-        self.ask(run, &External::Retry, |_| false).await
+        self.ask(run, &External::Retry).await
     }
 
-    async fn ask(
-        &self,
-        run: RunId,
-        wish: &External,
-        is_so: impl Fn(&Record) -> bool,
-    ) -> Result<RunView, ServiceError> {
+    /// Decides about a wish, and makes the decision durable.
+    pub(super) async fn ask(&self, run: RunId, wish: &External) -> Result<RunView, ServiceError> {
         for tries in 0..MAX_TRIES {
             let record = self.record(run).await?;
-            if is_so(&record) {
+            if is_so(&record, wish) {
                 return Ok(self.view(&record));
             }
             let commit = match everstep_core::external(&record, wish.clone(), crate::clock::now()) {
@@ -76,4 +61,24 @@ impl Service {
         }
         Err(ServiceError::Busy("the run changes too quickly to be asked"))
     }
+}
+
+/// The wish that a checked request to cancel stands for.
+pub(super) fn cancellation(body: CancelBody) -> Result<External, ServiceError> {
+    let reason = body.reason.unwrap_or_default();
+    if reason.len() > LONGEST_REASON {
+        let problem = format!("at most {LONGEST_REASON} bytes are allowed");
+        return Err(ServiceError::InvalidOption { field: "reason", problem });
+    }
+    let grace_ms = body.grace_ms.unwrap_or(GRACE_MS);
+    if grace_ms > LONGEST_GRACE_MS {
+        let problem = format!("at most {LONGEST_GRACE_MS} ms (one day) are allowed");
+        return Err(ServiceError::InvalidOption { field: "grace_ms", problem });
+    }
+    Ok(External::Cancel { reason, grace_ms })
+}
+
+/// Whether the run has ended just as it is asked to.
+pub(super) fn is_so(record: &Record, wish: &External) -> bool {
+    matches!(wish, External::Cancel { .. }) && record.state.kind() == StateKind::Cancelled
 }

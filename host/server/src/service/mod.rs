@@ -5,6 +5,7 @@
 //! to the committer. It has no state of its own that matters: what it caches can be read again.
 //! Invariant: a refused request has changed nothing.
 
+mod bulk;
 mod control;
 mod error;
 mod follow;

@@ -3,6 +3,7 @@
 //! looked at for as long as a test wants.
 #![allow(clippy::unwrap_used)]
 
+mod bulk;
 mod document;
 mod errors;
 mod fixture;

@@ -5,7 +5,7 @@ use crate::durations;
 use everstep_client::{RunFilter, StateKind, Timestamp};
 
 /// Which runs; all that is given must hold.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Filters")]
 pub(crate) struct Filters {
     /// Only of this workflow
@@ -38,6 +38,11 @@ pub(crate) struct Filters {
 }
 
 impl Filters {
+    /// Whether none is given.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.clone().filter() == RunFilter::default()
+    }
+
     /// The filter that they make.
     pub(crate) fn filter(self) -> RunFilter {
         RunFilter {

@@ -1,6 +1,7 @@
 //! `everstep runs …`: everything about runs, one file per verb. `timeline.rs` and `status.rs` turn
 //! journals and states into text.
 
+mod bulk;
 mod cancel;
 mod filters;
 mod journal;
@@ -33,9 +34,9 @@ pub(crate) enum Verb {
     Journal(journal::Args),
     /// Print the log lines of a run
     Logs(logs::Args),
-    /// Ask a run to stop; it may clean up first
+    /// Ask runs to stop; they may clean up first
     Cancel(cancel::Args),
-    /// Let a stuck run go on, once its cause is mended
+    /// Let stuck runs go on, once their cause is mended
     Retry(retry::Args),
     /// Execute a run's journal again on this machine and compare every step
     Replay(replay::Args),

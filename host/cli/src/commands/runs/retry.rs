@@ -1,20 +1,28 @@
-//! `everstep runs retry`: lets a stuck run go on from where it is.
+//! `everstep runs retry`: lets stuck runs go on from where they are.
 
+use super::bulk::{self, Targets};
 use crate::context::Context;
 use crate::exit::{Ended, Exit};
-use everstep_client::RunId;
+use everstep_client::{BulkAction, BulkBody};
 
-/// Let a stuck run go on, once its cause is mended.
+/// Let stuck runs go on, once their cause is mended.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  everstep runs retry 0198c0de-7a2b-7c3d-8e4f-5a6b7c8d9e0f")]
+  everstep runs retry 0198c0de-7a2b-7c3d-8e4f-5a6b7c8d9e0f
+  everstep runs retry --workflow payment --failure-code limit.memory --dry-run
+
+Without --state, filters find the runs that are stuck. With --json, the result of each run is one \
+line.")]
 pub(crate) struct Args {
-    /// The run's id
-    run: RunId,
+    #[command(flatten)]
+    targets: Targets,
 }
 
 pub(crate) async fn run(context: &Context, args: Args) -> Ended {
-    let run = context.client()?.retry(args.run).await?;
+    let Some(run) = args.targets.single() else {
+        return bulk::run(context, args.targets, BulkBody::new(BulkAction::Retry)).await;
+    };
+    let run = context.client()?.retry(run).await?;
     if context.output.is_json() {
         context.output.value(&run)?;
     } else {
