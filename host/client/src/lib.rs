@@ -20,6 +20,7 @@ mod backoff;
 mod bulk;
 mod connection;
 mod error;
+mod export;
 mod follow;
 mod modules;
 mod runs;

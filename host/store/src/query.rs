@@ -90,3 +90,24 @@ pub struct Ready {
     /// Which run.
     pub run: RunId,
 }
+
+/// A run that has ended. Ordered by workflow, then by time, then by run; the last one of a page says
+/// where the next page begins.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ended {
+    /// Of which workflow.
+    pub workflow: String,
+    /// Since when it has ended and needed no host.
+    pub at: Timestamp,
+    /// Which run.
+    pub run: RunId,
+}
+
+impl Ended {
+    /// The place behind all runs of a workflow.
+    #[must_use]
+    pub fn behind(workflow: &str) -> Self {
+        let at = Timestamp::from_millis(u64::MAX);
+        Self { workflow: workflow.to_owned(), at, run: RunId::from_bytes([0xff; 16]) }
+    }
+}

@@ -5,6 +5,7 @@
 //! routes there are; what is buffered for a client is bounded.
 
 mod bulk;
+mod export;
 mod extract;
 mod health;
 mod journal;
@@ -83,6 +84,7 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(runs::retry))
         .routes(routes!(journal::page))
         .routes(routes!(logs::lines))
+        .routes(routes!(export::lines))
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))
         .routes(routes!(metrics::metrics))

@@ -149,7 +149,7 @@ fn store_status(error: &StoreError) -> StatusCode {
     match error {
         StoreError::BadCursor(_) => StatusCode::BAD_REQUEST,
         StoreError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-        StoreError::VersionTaken { .. } => StatusCode::CONFLICT,
+        StoreError::VersionTaken { .. } | StoreError::NotEnded => StatusCode::CONFLICT,
         StoreError::Corrupt { .. } | StoreError::Inconsistent(_) => {
             StatusCode::INTERNAL_SERVER_ERROR
         }

@@ -213,6 +213,7 @@ fn store_fix(error: &StoreError) -> &'static str {
         StoreError::Conflict { .. } | StoreError::AlreadyExists | StoreError::LeaseLost => {
             "try again; the run changed meanwhile"
         }
+        StoreError::NotEnded => "wait until the run has ended",
         StoreError::VersionTaken { .. } => "give the changed workflow a new version",
         StoreError::Corrupt { .. } => {
             "keep the data as it is, check the disk, and restore it from a backup"

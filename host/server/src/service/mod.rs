@@ -8,6 +8,7 @@
 mod bulk;
 mod control;
 mod error;
+mod export;
 mod follow;
 mod modules;
 mod read;

@@ -20,6 +20,7 @@ const ROUTES: &[&str] = &[
     "GET /v1/runs/{id}/wait",
     "GET /v1/runs/{id}/journal",
     "GET /v1/runs/{id}/logs",
+    "GET /v1/runs/{id}/export",
     "POST /v1/runs/{id}/cancel",
     "POST /v1/runs/{id}/retry",
     "GET /healthz",

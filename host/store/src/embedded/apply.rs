@@ -3,6 +3,7 @@
 
 use crate::StoreError;
 use crate::admission::Head;
+use crate::embedded::remove::{self, Removal, Removed};
 use crate::embedded::rows::{Chunk, Facts, Packed};
 use everstep_core::{RunId, Token};
 use hashlink::LruCache;
@@ -58,21 +59,22 @@ impl<'c> Runs<'c> {
             connection,
             find: connection.prepare(
                 "SELECT no, token, length, log_lines, state, wake_at, ready_at IS NOT NULL,
-                        failure_code
+                        ended_at IS NOT NULL, failure_code
                  FROM runs WHERE run_id = ?1",
             )?,
             insert: connection.prepare(
                 "INSERT INTO runs (run_id, token, length, log_lines, state, wake_at, ready_at,
-                                   failure_code, started_at, updated_at, workflow, version, crc,
-                                   rec)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+                                   ended_at, failure_code, started_at, updated_at, workflow,
+                                   version, crc, rec)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
             )?,
             insert_tag: connection.prepare("INSERT INTO run_tags VALUES (?1, ?2, ?3, ?4)")?,
             update: connection.prepare(
                 "UPDATE runs SET token = ?2, length = ?3, log_lines = ?4, crc = ?5, rec = ?6,
                         updated_at = ?7, state = ?8, wake_at = ?9,
                         ready_at = CASE WHEN ?10 THEN coalesce(ready_at, ?7) END,
-                        failure_code = ?11
+                        ended_at = CASE WHEN ?11 THEN coalesce(ended_at, ?7) END,
+                        failure_code = ?12
                  WHERE no = ?1",
             )?,
             // SQLite rewrites the entries of an index when one of its columns is named, changed or
@@ -111,6 +113,12 @@ impl<'c> Runs<'c> {
         Ok(())
     }
 
+    /// Removes a run that has ended.
+    pub(super) fn remove(&mut self, removal: &Removal) -> Result<Removed, Refusal> {
+        self.known.remove(&removal.run());
+        remove::run(self.connection, removal)
+    }
+
     /// After a rollback what is remembered may never have happened.
     pub(super) fn forget(&mut self) {
         self.known.clear();
@@ -126,6 +134,7 @@ impl<'c> Runs<'c> {
             packed.facts.state,
             packed.facts.wake_at,
             packed.facts.ready.then_some(packed.updated_at),
+            packed.facts.ended.then_some(packed.updated_at),
             packed.facts.failure_code,
             started_at,
             packed.updated_at,
@@ -173,6 +182,7 @@ impl<'c> Runs<'c> {
                 facts.state,
                 facts.wake_at,
                 facts.ready,
+                facts.ended,
                 facts.failure_code,
             ])?;
         }
@@ -196,7 +206,8 @@ fn known(row: &Row<'_>) -> rusqlite::Result<Known> {
             state: row.get(4)?,
             wake_at: row.get(5)?,
             ready: row.get(6)?,
-            failure_code: row.get(7)?,
+            ended: row.get(7)?,
+            failure_code: row.get(8)?,
         },
     })
 }

@@ -62,6 +62,7 @@ pub(super) struct Facts {
     pub(super) state: i64,
     pub(super) wake_at: Option<u64>,
     pub(super) ready: bool,
+    pub(super) ended: bool,
     pub(super) failure_code: Option<Box<str>>,
 }
 
@@ -71,6 +72,7 @@ impl Facts {
             state: state_number(record.state.kind()),
             wake_at: record.wake_at.map(|at| at.as_millis()),
             ready: record.ready,
+            ended: record.is_terminal() && !record.ready,
             failure_code: record.failure_code().map(Box::from),
         }
     }

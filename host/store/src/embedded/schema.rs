@@ -19,7 +19,7 @@ const OLDEST_SQLITE: i32 = 3_051_003;
 
 /// One row per commit in `events` and `logs` (`seq` is the position of its first item, `n` their
 /// number), because rows are what costs. Runs have dense numbers, because small integers make small
-/// indexes. There are no tables of timers and no queue: the earliest timer of a run and its need of
+/// indexes; a number is never used again, because rows of a removed run may be there for a while. There are no tables of timers and no queue: the earliest timer of a run and its need of
 /// a host are indexed in its row. The state has no index entries for completed runs (16): that is
 /// what nearly all runs are, so a list of them finds enough without one. Of what is indexed, most
 /// columns are null in most runs and take no room in their index.
@@ -27,7 +27,7 @@ const TABLES: &str = "
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
 
 CREATE TABLE runs (
-    no INTEGER PRIMARY KEY,
+    no INTEGER PRIMARY KEY AUTOINCREMENT,
     run_id BLOB NOT NULL UNIQUE,
     token INTEGER NOT NULL,
     length INTEGER NOT NULL,
@@ -35,6 +35,7 @@ CREATE TABLE runs (
     state INTEGER NOT NULL,
     wake_at INTEGER,
     ready_at INTEGER,
+    ended_at INTEGER,
     failure_code TEXT,
     started_at INTEGER NOT NULL,
     updated_at INTEGER NOT NULL,
@@ -48,7 +49,10 @@ CREATE INDEX runs_ready ON runs (ready_at, run_id) WHERE ready_at IS NOT NULL;
 CREATE INDEX runs_start ON runs (started_at);
 CREATE INDEX runs_workflow ON runs (workflow, started_at);
 CREATE INDEX runs_state ON runs (state, started_at) WHERE state <> 16;
+CREATE INDEX runs_ended ON runs (workflow, ended_at, run_id) WHERE ended_at IS NOT NULL;
 CREATE INDEX runs_failure ON runs (failure_code, started_at) WHERE failure_code IS NOT NULL;
+
+CREATE TABLE removed (run INTEGER PRIMARY KEY) STRICT;
 
 CREATE TABLE run_tags (
     name TEXT NOT NULL,

@@ -3,6 +3,7 @@
 
 mod bulk;
 mod cancel;
+mod export;
 mod filters;
 mod journal;
 mod list;
@@ -34,6 +35,8 @@ pub(crate) enum Verb {
     Journal(journal::Args),
     /// Print the log lines of a run
     Logs(logs::Args),
+    /// Print whole runs as JSON lines
+    Export(export::Args),
     /// Ask runs to stop; they may clean up first
     Cancel(cancel::Args),
     /// Let stuck runs go on, once their cause is mended
@@ -49,6 +52,7 @@ pub(crate) async fn run(context: &Context, verb: Verb) -> Ended {
         Verb::Wait(args) => wait::run(context, args).await,
         Verb::Journal(args) => journal::run(context, args).await,
         Verb::Logs(args) => logs::run(context, args).await,
+        Verb::Export(args) => export::run(context, args).await,
         Verb::Cancel(args) => cancel::run(context, args).await,
         Verb::Retry(args) => retry::run(context, args).await,
         Verb::Replay(args) => replay::run(context, args).await,
