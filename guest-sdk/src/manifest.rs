@@ -28,6 +28,8 @@ pub(crate) struct Workflow {
     #[serde(skip_serializing_if = "Option::is_none")]
     retry: Option<RetryPolicy>,
     timeout_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<&'static str>,
 }
 
 /// What the manifest says of a task.
@@ -78,6 +80,7 @@ impl Workflow {
             output: given::<W::Output>(),
             retry: settings.retry,
             timeout_ms: settings.timeout.map(as_millis),
+            key: settings.key,
         }
     }
 }

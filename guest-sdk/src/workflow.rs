@@ -51,4 +51,6 @@ pub struct WorkflowSettings {
     pub retry: Option<RetryPolicy>,
     /// The longest a run may take, unless its start says otherwise.
     pub timeout: Option<Duration>,
+    /// The template from which starts without an idempotency key get theirs.
+    pub key: Option<&'static str>,
 }

@@ -28,6 +28,9 @@ pub struct Origin {
     pub options: StartOptions,
     /// When the start was accepted.
     pub started_at: Timestamp,
+    /// When the first attempt is due, if that was not at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due: Option<Timestamp>,
 }
 
 /// Why a run waits for a host.
@@ -267,9 +270,13 @@ impl Record {
         }
     }
 
-    /// When the run's own time limit passes.
+    /// When the run's own time limit passes. It counts from when the first attempt is due: a delay is
+    /// no part of what the run takes.
     #[must_use]
     pub fn timeout_at(&self) -> Option<Timestamp> {
-        self.origin.options.timeout_ms.map(|ms| self.origin.started_at.plus(ms))
+        self.origin
+            .options
+            .timeout_ms
+            .map(|ms| self.origin.due.unwrap_or(self.origin.started_at).plus(ms))
     }
 }

@@ -138,6 +138,7 @@ mod tests {
             input_hash: InputHash::of(b"null"),
             options: StartOptions::default(),
             started_at: Timestamp::default(),
+            due: None,
         };
         Record {
             origin: Arc::new(origin),

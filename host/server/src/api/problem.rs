@@ -131,6 +131,7 @@ fn service_status(error: &ServiceError) -> StatusCode {
         | E::InputInvalid { .. }
         | E::InvalidOption { .. }
         | E::KeyInvalid(_)
+        | E::KeyTemplate(_)
         | E::Module(_)
         | E::Schema { .. }
         | E::Refused(Refusal::Limit { .. }) => StatusCode::UNPROCESSABLE_ENTITY,

@@ -5,7 +5,9 @@
 use super::{Service, ServiceError};
 use everstep_core::api::{OnConflict, StartBody, Started};
 use everstep_core::manifest::WorkflowDefinition;
-use everstep_core::{InputHash, Payload, Run, RunId, StartOptions, StartRequest, Timestamp};
+use everstep_core::{
+    InputHash, KeyTemplate, Payload, Run, RunId, StartOptions, StartRequest, Timestamp,
+};
 use everstep_store::StoreError;
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
@@ -25,7 +27,7 @@ impl Service {
     /// # Errors
     /// When the workflow or version is unknown, the input does not fit, an option makes no sense,
     /// or the key is taken.
-    pub async fn start(&self, body: StartBody) -> Result<Started, ServiceError> {
+    pub async fn start(&self, mut body: StartBody) -> Result<Started, ServiceError> {
         let now = crate::clock::now();
         let input = body.input.clone().unwrap_or_else(Payload::null);
         let most = self.options.limits.payload_bytes;
@@ -34,16 +36,26 @@ impl Service {
         }
         let due = due(&body, now)?;
         check_options(&body)?;
-        if let Some(key) = &body.idempotency_key {
-            check_key(key)?;
-            let id = RunId::from_key(&body.workflow, key);
-            if let Some(record) = self.parts.store.record(id).await? {
-                return existing(id, record.origin.input_hash, &input, body.on_conflict);
-            }
+        if let Some(started) = self.holder(&body, &body.workflow, &input).await? {
+            return Ok(started);
         }
         let store = &*self.parts.store;
         let found = self.registry.find(store, &body.workflow, body.version.as_deref()).await?;
         let (digest, workflow) = (found.module.digest, found.workflow());
+        match derived_key(&body, workflow, &input) {
+            Ok(None) => {}
+            Ok(key) => {
+                body.idempotency_key = key;
+                if let Some(started) = self.holder(&body, &workflow.name, &input).await? {
+                    return Ok(started);
+                }
+            }
+            Err(refused) => {
+                // What the schema has to say about the input is clearer.
+                self.schemas.check(digest, workflow, &input).await?;
+                return Err(refused);
+            }
+        }
         self.schemas.check(digest, workflow, &input).await?;
         let id = match &body.idempotency_key {
             Some(key) => RunId::from_key(&workflow.name, key),
@@ -73,6 +85,33 @@ impl Service {
         self.starts.fetch_add(1, Ordering::Relaxed);
         tracing::debug!(run = %id, workflow = workflow.name, version = workflow.version, "started");
         Ok(Started { id, created: true })
+    }
+
+    /// The answer to a start whose key names a run that exists.
+    async fn holder(
+        &self,
+        body: &StartBody,
+        workflow: &str,
+        input: &Payload,
+    ) -> Result<Option<Started>, ServiceError> {
+        let Some(key) = &body.idempotency_key else { return Ok(None) };
+        check_key(key)?;
+        let id = RunId::from_key(workflow, key);
+        let Some(record) = self.parts.store.record(id).await? else { return Ok(None) };
+        existing(id, record.origin.input_hash, input, body.on_conflict).map(Some)
+    }
+}
+
+/// The key that a template makes of the input, when the start has none of its own.
+fn derived_key(
+    body: &StartBody,
+    workflow: &WorkflowDefinition,
+    input: &Payload,
+) -> Result<Option<String>, ServiceError> {
+    let template = body.key_template.as_ref().or(workflow.key.as_ref());
+    match template.filter(|_| body.idempotency_key.is_none()) {
+        Some(template) => Ok(Some(KeyTemplate::parse(template)?.expand(input)?)),
+        None => Ok(None),
     }
 }
 
@@ -118,6 +157,9 @@ fn due(body: &StartBody, now: Timestamp) -> Result<Option<Timestamp>, ServiceErr
 }
 
 fn check_options(body: &StartBody) -> Result<(), ServiceError> {
+    if body.key_template.is_some() && body.idempotency_key.is_some() {
+        return Err(invalid("key_template", "say either a key or a template for it, not both"));
+    }
     if let Some(policy) = &body.retry {
         policy.check().map_err(|problem| invalid("retry", problem))?;
     }

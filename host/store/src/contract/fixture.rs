@@ -28,6 +28,7 @@ pub fn first(n: u64) -> Commit {
         input_hash: input.hash(),
         options: StartOptions::default(),
         started_at: at,
+        due: None,
     });
     let event = JournalEvent::RunStarted { origin: Arc::clone(&origin), input, due: at };
     Commit {
