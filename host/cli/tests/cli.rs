@@ -38,6 +38,7 @@ fn the_help_of_every_verb() {
     let mut help = String::new();
     for verb in [
         "",
+        "new",
         "build",
         "inspect",
         "server",
@@ -94,6 +95,9 @@ fn wrong_arguments_exit_with_2() {
         &["upload", "/no/such/file.wasm"],
         &["inspect", "/no/such/file.wasm"],
         &["build", "/no/such/folder"],
+        &["new"],
+        &["new", "Not A Name"],
+        &["new", "fine", "--sdk", "/no/such/folder"],
         &["dev", "/no/such/folder"],
         &["completions", "tcsh"],
         &["modules", "show", "sha256:12"],
