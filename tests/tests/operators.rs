@@ -5,6 +5,7 @@
 use everstep_client::{BulkResult, EntryView, LogLineView, RunId, RunView, StateKind};
 use everstep_tests::{Cli, ServerProcess, reach, upload};
 use serde_json::Value;
+use std::time::{Duration, Instant};
 
 struct Fixture {
     server: ServerProcess,
@@ -169,9 +170,11 @@ async fn runs_whose_time_is_up_are_exported_and_removed() {
     let later = cli.done(&["start", "morning", "--input", "\"Eve\"", "--delay", "1h"]);
     let start = ["start", "morning", "--key", "greet", "--tag", "team=night", "--input"];
     let run = cli.done(&[&start[..], &["\"Ann\""]].concat());
-    // It is gone as soon as it cannot be found; a test that takes minutes fails by its own limit.
+    // It is there for a second after its end, and gone at one of the next looks.
+    let begun = Instant::now();
     while cli.run(&["runs", "show", &run]).code == 0 {
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        assert!(begun.elapsed() < Duration::from_secs(60), "it is still there");
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
     cli.run(&["runs", "journal", &run]).refused(1, "run.not_found");
     cli.run(&["runs", "wait", &run]).refused(1, "run.not_found");
