@@ -30,6 +30,8 @@ pub(crate) struct Workflow {
     retry: Option<RetryPolicy>,
     timeout_ms: Option<u64>,
     events: BTreeMap<&'static str, Schema>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<&'static str>,
 }
 
 /// What the manifest says of a task.
@@ -95,6 +97,7 @@ impl Workflow {
             retry: settings.retry,
             timeout_ms: settings.timeout.map(as_millis),
             events: settings.events.into_iter().collect(),
+            key: settings.key,
         }
     }
 }

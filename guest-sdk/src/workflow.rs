@@ -70,4 +70,6 @@ pub struct WorkflowSettings {
     pub timeout: Option<Duration>,
     /// The events that it takes, with the schemas of their data.
     pub events: Vec<(&'static str, schemars::Schema)>,
+    /// The template from which starts without an idempotency key get theirs.
+    pub key: Option<&'static str>,
 }

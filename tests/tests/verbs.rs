@@ -138,6 +138,8 @@ async fn exit_codes_say_what_went_wrong() {
     let failed = cli.run(&timeout);
     assert_eq!(failed.code, 1, "{failed:?}");
     assert!(failed.stderr.contains("error[run.timeout]"), "{failed:?}");
+    let found = cli.json::<RunView>(&["runs", "list", "--failure-code", "run.timeout"]);
+    assert_eq!(found.len(), 1, "it is found by what it failed with");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -162,6 +164,9 @@ async fn runs_are_found_by_state_workflow_and_tag() {
         (&["--tag", "team=growth", "--tag", "env=test"], &[&sleeping]),
         (&["--started-after", "1h", "--limit", "2"], &[&later, &done]),
         (&["--started-before", "1h"], &[]),
+        (&["--updated-after", "1h", "--state", "completed"], &[&done]),
+        (&["--updated-before", "1h"], &[]),
+        (&["--failure-code", "run.timeout"], &[]),
     ] {
         let found = fixture.cli.json::<RunView>(&[&["runs", "list"], filter].concat());
         let found: Vec<_> = found.iter().map(|run| run.id.to_string()).collect();

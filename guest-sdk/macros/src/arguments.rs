@@ -14,6 +14,8 @@ const MAX_NAME: usize = 256;
 pub(crate) struct Arguments {
     pub(crate) name: Option<LitStr>,
     pub(crate) version: Option<LitStr>,
+    /// A template that has been checked.
+    pub(crate) key: Option<LitStr>,
     /// An expression of type `RetryPolicy`.
     pub(crate) retry: Option<TokenStream>,
     /// Expressions of type `Duration`.
@@ -74,6 +76,7 @@ impl Arguments {
     fn read(&mut self, key: &Ident, input: ParseStream<'_>) -> Result<()> {
         match key.to_string().as_str() {
             "name" => self.name = Some(name(key, input)?),
+            "key" => self.key = Some(key_template(input)?),
             "version" => self.version = Some(name(key, input)?),
             "retry" => self.retry = Some(retry(input)?),
             "timeout" => self.timeout = Some(duration(input)?),
@@ -94,6 +97,14 @@ fn name(key: &Ident, input: ParseStream<'_>) -> Result<LitStr> {
         Error::new(error.span(), format!("write the {key} as text: `{key} = \"…\"`"))
     })?;
     check_name(&text.value(), text.span(), &key.to_string())?;
+    Ok(text)
+}
+
+fn key_template(input: ParseStream<'_>) -> Result<LitStr> {
+    let text: LitStr = input.parse().map_err(|error| {
+        Error::new(error.span(), "write the key as text: `key = \"order-${id}\"`")
+    })?;
+    crate::key::check(&text.value(), text.span())?;
     Ok(text)
 }
 

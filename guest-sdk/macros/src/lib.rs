@@ -6,6 +6,7 @@
 
 mod arguments;
 mod function;
+mod key;
 mod payload;
 mod task;
 mod workflow;
@@ -47,6 +48,7 @@ pub fn task(arguments: TokenStream, item: TokenStream) -> TokenStream {
 ///     name = "user-onboarding",         // default: the fn's name with `_` as `-`
 ///     retry = fixed(max_attempts = 2),  // of the whole run; default: never
 ///     timeout = days(30),               // of the whole run; default: none
+///     key = "user-${email}",            // idempotency key of starts that bring none; default: none
 /// )]
 /// async fn onboarding(run: Run, input: Signup) -> WorkflowResult<Onboarded> { … }
 /// ```

@@ -7,7 +7,7 @@ use quote::{format_ident, quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::{Error, Result, Type};
 
-const KNOWN: &[&str] = &["name", "version", "retry", "timeout", "events"];
+const KNOWN: &[&str] = &["name", "version", "key", "retry", "timeout", "events"];
 
 pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> Result<TokenStream> {
     let arguments = Arguments::parse(arguments, "#[workflow]", KNOWN)?;
@@ -27,6 +27,7 @@ pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> Result<TokenS
     let retry = optional(arguments.retry.as_ref());
     let timeout = optional(arguments.timeout.as_ref());
     let (event_names, event_types): (Vec<_>, Vec<_>) = arguments.events.into_iter().unzip();
+    let key = optional(arguments.key.as_ref());
     let settings = with_units(&quote! {
         ::everstep_sdk::WorkflowSettings {
             description: #description,
@@ -36,6 +37,7 @@ pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> Result<TokenS
                 ::core::stringify!(#event_names),
                 ::everstep_sdk::manifest::taken::<#event_types>(),
             )),*],
+            key: #key,
         }
     });
     let body = format_ident!("{}_body", ident);
@@ -112,8 +114,12 @@ mod tests {
 
     #[test]
     fn a_full_workflow_expands() {
-        let arguments =
-            quote!(version = "1.0", retry = fixed(max_attempts = 2), timeout = days(30));
+        let arguments = quote!(
+            version = "1.0",
+            key = "${id}",
+            retry = fixed(max_attempts = 2),
+            timeout = days(30)
+        );
         let item = quote!(
             async fn user_onboarding(run: Run, (a, b): (u8, u8)) -> WorkflowResult<()> {}
         );
@@ -121,6 +127,7 @@ mod tests {
         for part in [
             "const NAME : & 'static str = \"user-onboarding\"",
             "const VERSION : & 'static str = \"1.0\"",
+            "key : :: core :: option :: Option :: Some (\"${id}\")",
             "type Input = (u8 , u8)",
             "user_onboarding_body (run , input)",
         ] {
@@ -136,7 +143,11 @@ mod tests {
         );
         assert!(expand(version.clone(), good.clone()).is_ok());
         assert!(error(quote!(), good.clone()).contains("needs a version"));
-        assert!(error(quote!(hosts = []), good).contains("does not know `hosts`"));
+        assert!(error(quote!(hosts = []), good.clone()).contains("does not know `hosts`"));
+        assert!(
+            error(quote!(version = "1", key = 7), good.clone()).contains("write the key as text")
+        );
+        assert!(error(quote!(version = "1", key = "order"), good).contains("no placeholder"));
         for (item, part) in [
             (
                 quote!(

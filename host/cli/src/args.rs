@@ -2,7 +2,8 @@
 //! stand in its file below `commands/`.
 
 use crate::commands::{
-    bench, build, completions, dev, doctor, event, inspect, modules, runs, server, start, upload,
+    bench, build, completions, dev, doctor, event, inspect, modules, new, runs, server, start,
+    upload,
 };
 use clap::{Args, Parser, Subcommand};
 
@@ -48,6 +49,8 @@ pub(crate) struct Global {
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
+    /// Make a workflow crate that builds and runs
+    New(new::Args),
     /// Build a workflow crate to a component and print its path
     Build(build::Args),
     /// Show what a component contains, asks for and imports

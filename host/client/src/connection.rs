@@ -204,6 +204,11 @@ impl Client {
         }
     }
 
+    /// The error of a stream that broke off.
+    pub(crate) fn broken_off(&self, error: &reqwest::Error) -> ClientError {
+        self.broken(error, CALL_TIMEOUT)
+    }
+
     pub(crate) fn protocol(&self, reason: &impl fmt::Display) -> ClientError {
         ClientError::Protocol { url: self.base.to_string(), reason: reason.to_string() }
     }

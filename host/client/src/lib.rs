@@ -17,8 +17,10 @@
 //! ```
 
 mod backoff;
+mod bulk;
 mod connection;
 mod error;
+mod export;
 mod follow;
 mod modules;
 mod runs;

@@ -22,10 +22,16 @@ pub struct RunFilter {
     pub tags: Vec<(String, String)>,
     /// Children of this run.
     pub parent: Option<RunId>,
+    /// Failed with this code, or stuck by it.
+    pub failure_code: Option<String>,
     /// Started at or after this instant.
     pub started_after: Option<Timestamp>,
     /// Started before this instant.
     pub started_before: Option<Timestamp>,
+    /// Something last happened at or after this instant.
+    pub updated_after: Option<Timestamp>,
+    /// Nothing has happened since this instant.
+    pub updated_before: Option<Timestamp>,
     /// How many in a page; the server decides when absent.
     pub limit: Option<u32>,
     /// Where a former page ended.
@@ -43,8 +49,11 @@ impl RunFilter {
             add("tag", Some(format!("{key}:{value}")));
         }
         add("parent", self.parent.map(|run| run.to_string()));
+        add("failure_code", self.failure_code.clone());
         add("started_after", self.started_after.map(|at| at.to_string()));
         add("started_before", self.started_before.map(|at| at.to_string()));
+        add("updated_after", self.updated_after.map(|at| at.to_string()));
+        add("updated_before", self.updated_before.map(|at| at.to_string()));
         add("limit", self.limit.map(|limit| limit.to_string()));
         add("cursor", self.cursor.clone());
         query
@@ -247,7 +256,9 @@ mod tests {
             workflow: Some("w".into()),
             states: vec![StateKind::Sleeping, StateKind::Stuck],
             tags: vec![("team".into(), "a b".into()), ("env".into(), "x".into())],
+            failure_code: Some("card.declined".into()),
             started_after: Some(Timestamp::from_millis(0)),
+            updated_before: Some(Timestamp::from_millis(1)),
             limit: Some(7),
             ..RunFilter::default()
         };
@@ -260,7 +271,9 @@ mod tests {
                 "state=sleeping,stuck",
                 "tag=team:a b",
                 "tag=env:x",
+                "failure_code=card.declined",
                 "started_after=1970-01-01T00:00:00.000Z",
+                "updated_before=1970-01-01T00:00:00.001Z",
                 "limit=7"
             ]
         );

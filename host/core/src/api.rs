@@ -1,6 +1,12 @@
 //! The shapes of the HTTP API. The server writes them, the client reads them; they are plain data
 //! and never stored.
 
+mod bulk;
+mod selection;
+
+pub use bulk::{BulkAction, BulkBody, BulkReport, BulkResult};
+pub use selection::RunSelection;
+
 use crate::event::{Entry, StuckCause};
 use crate::record::{QueueReason, Record, RetryCause, RunState, StateKind};
 use crate::{
@@ -41,6 +47,10 @@ pub struct StartBody {
     /// Names the run: a second start with the same key does not start a second run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency_key: Option<String>,
+    /// Makes the key from the input, in the place of the workflow's own template: text with
+    /// placeholders such as `order-${order.id}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_template: Option<String>,
     /// What to do when the key is taken.
     #[serde(default)]
     pub on_conflict: OnConflict,
@@ -66,6 +76,7 @@ impl StartBody {
             delay_ms: None,
             at: None,
             idempotency_key: None,
+            key_template: None,
             on_conflict: OnConflict::default(),
             retry: None,
             timeout_ms: None,

@@ -1,7 +1,7 @@
 //! The manifest: what a module says it contains. It comes from untrusted code, so it is parsed
 //! strictly and checked before anything relies on it.
 
-use crate::{RetryPolicy, TaskOptions};
+use crate::{KeyTemplate, RetryPolicy, TaskOptions};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
@@ -52,6 +52,9 @@ pub struct WorkflowDefinition {
     /// The longest a run may take, in milliseconds, unless the start says otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u64>,
+    /// A [`KeyTemplate`], from which starts without an idempotency key get theirs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
 }
 
 /// A task of a module.
@@ -156,6 +159,9 @@ impl Manifest {
             for name in workflow.events.iter().flat_map(BTreeMap::keys) {
                 check_name(name, "an event's name")?;
             }
+            if let Some(Err(refused)) = workflow.key.as_deref().map(KeyTemplate::parse) {
+                return Err(format!("the key of {what}: {refused}"));
+            }
             if !seen.insert((&workflow.name, &workflow.version)) {
                 return Err(format!("{what} is listed twice"));
             }
@@ -221,5 +227,7 @@ mod tests {
         let eager = r#"{"format":1,"workflows":[{"name":"w","version":"1",
             "retry":{"kind":"fixed","max_attempts":0,"delay_ms":1}}]}"#;
         assert!(refusal(eager).contains("max_attempts"));
+        let keyless = r#"{"format":1,"workflows":[{"name":"w","version":"1","key":"${id"}]}"#;
+        assert!(refusal(keyless).contains("the key of workflow `w`"));
     }
 }

@@ -33,6 +33,9 @@ pub struct Origin {
     /// The run whose child this is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<Parent>,
+    /// When the first attempt is due, if that was not at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due: Option<Timestamp>,
 }
 
 /// Why a run waits for a host.
@@ -321,7 +324,19 @@ impl Record {
         (self.attempt > 0 && !between && !self.is_terminal()).then_some(self.attempt)
     }
 
-    /// When the run's own time limit passes.
+    /// The code of the failure that the run ended with, or of what it is stuck by: what runs are
+    /// searched by.
+    #[must_use]
+    pub fn failure_code(&self) -> Option<&str> {
+        match &self.state {
+            RunState::Failed { failure } => Some(&failure.code),
+            RunState::Stuck { cause } => Some(&cause.code),
+            _ => None,
+        }
+    }
+
+    /// When the run's own time limit passes. It counts from when the first attempt is due: a delay is
+    /// no part of what the run takes.
     #[must_use]
     pub fn timeout_at(&self) -> Option<Timestamp> {
         self.origin.options.timeout_ms.map(|ms| self.limited_from.plus(ms))

@@ -14,7 +14,7 @@ pub struct StartOptions {
     /// When to try the whole run again after it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry: Option<RetryPolicy>,
-    /// The longest the run may take from its start on, in milliseconds.
+    /// The longest the run may take from when it is due, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u64>,
     /// Searchable labels.

@@ -8,13 +8,16 @@ pub mod api;
 pub mod clock;
 pub mod committer;
 pub mod dispatch;
+mod export;
 pub mod host;
 pub mod hub;
 pub mod link;
 pub mod replay;
+mod retention;
 mod server;
 pub mod service;
 pub mod timers;
 
 pub use host::HostOptions;
+pub use retention::RetentionOptions;
 pub use server::{Server, ServerError, ServerOptions};

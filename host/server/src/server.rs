@@ -9,6 +9,7 @@ use crate::dispatch::Dispatch;
 use crate::host::{self, HostOptions};
 use crate::hub::Hub;
 use crate::link::LocalLink;
+use crate::retention::{self, RetentionOptions};
 use crate::service::{Service, ServiceOptions, ServiceParts};
 use crate::timers::Timers;
 use everstep_engine::{Engine, EngineError, EngineOptions};
@@ -35,6 +36,8 @@ pub struct ServerOptions {
     pub service: ServiceOptions,
     /// How long a lease lasts unless it is renewed.
     pub lease: Duration,
+    /// How long runs are kept after their end.
+    pub retention: RetentionOptions,
     /// Threads of the host; none for one per processor.
     pub host_threads: Option<usize>,
 }
@@ -49,6 +52,7 @@ impl ServerOptions {
             host: Some(HostOptions::default()),
             service: ServiceOptions::default(),
             lease: Duration::from_secs(15),
+            retention: RetentionOptions::default(),
             host_threads: None,
         }
     }
@@ -169,6 +173,7 @@ impl Server {
                 Arc::clone(&dispatch),
             )),
             tokio::spawn(sweep(Arc::clone(&store), Arc::clone(&dispatch))),
+            tokio::spawn(retention::serve(Arc::clone(&store), options.retention)),
         ];
         let http = tokio::spawn(serve_http(listener, Arc::clone(&service), drained));
         Ok(Self { address, store, service, dispatch, hub, draining, http, background, host })

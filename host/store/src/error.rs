@@ -23,6 +23,9 @@ pub enum StoreError {
     /// The commit's token is older than one that was seen for the run: somebody else owns it now.
     #[error("the lease on this run is lost: a newer token has been seen")]
     LeaseLost,
+    /// A run that was to be removed is open, or still needs a host.
+    #[error("the run has not ended, or still needs a host")]
+    NotEnded,
     /// Another module has this version of this workflow.
     #[error("version `{version}` of workflow `{workflow}` is taken by module {digest}")]
     VersionTaken {
@@ -97,6 +100,7 @@ impl StoreError {
             Self::AlreadyExists => "store.already_exists",
             Self::Duplicate => "store.duplicate",
             Self::LeaseLost => "store.lease_lost",
+            Self::NotEnded => "store.not_ended",
             Self::VersionTaken { .. } => "store.version_taken",
             Self::Corrupt { .. } => "store.corrupt",
             Self::Unavailable(_) => "store.unavailable",

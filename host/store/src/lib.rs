@@ -23,5 +23,5 @@ pub use embedded::{Embedded, EmbeddedOptions};
 pub use error::StoreError;
 pub use memory::Memory;
 pub use module::{ModuleRecord, NewModule, Registered};
-pub use query::{Due, MAX_PAGE, Ready, RunPage, RunQuery};
+pub use query::{Due, Ended, MAX_PAGE, Ready, RunPage, RunQuery};
 pub use store::{Store, StoreStats};

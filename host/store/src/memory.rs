@@ -4,7 +4,7 @@
 use crate::admission::{Claim, Head};
 use crate::cursor::Place;
 use crate::{
-    Due, ModuleRecord, NewModule, Ready, Registered, RunPage, RunQuery, Store, StoreError,
+    Due, Ended, ModuleRecord, NewModule, Ready, Registered, RunPage, RunQuery, Store, StoreError,
     StoreStats,
 };
 use async_trait::async_trait;
@@ -23,6 +23,9 @@ struct Shelves {
     by_start: BTreeMap<Place, RunId>,
     due: BTreeSet<Due>,
     ready: BTreeSet<Ready>,
+    ended: BTreeSet<Ended>,
+    /// Runs that there have ever been; numbers are never used again.
+    numbered: u64,
     modules: Vec<(ModuleRecord, Vec<u8>)>,
     stats: StoreStats,
 }
@@ -32,6 +35,8 @@ struct Kept {
     head: Head,
     record: Record,
     ready_since: Option<Timestamp>,
+    place: Place,
+    ended: Option<Ended>,
     /// The entries from the record's `first` on.
     journal: Vec<Entry>,
     logs: Vec<LogLine>,
@@ -80,14 +85,17 @@ impl Shelves {
         if let Some(since) = ready_since {
             self.ready.insert(Ready { since, run: id });
         }
+        let place = Place { started_at: record.origin.started_at.as_millis(), no: self.numbered };
         if before.is_none() {
-            let started_at = record.origin.started_at.as_millis();
-            self.by_start.insert(Place { started_at, no: self.runs.len() as u64 }, id);
+            self.numbered += 1;
+            self.by_start.insert(place, id);
         }
         let kept = self.runs.entry(id).or_insert_with(|| Kept {
             head,
             record: record.clone(),
             ready_since,
+            place,
+            ended: None,
             journal: Vec::new(),
             logs: Vec::new(),
             references: BTreeSet::new(),
@@ -96,12 +104,33 @@ impl Shelves {
         kept.head = head;
         kept.record = record;
         kept.ready_since = ready_since;
+        if !kept.record.is_terminal()
+            && let Some(ended) = kept.ended.take()
+        {
+            // A failed run can be tried again.
+            self.ended.remove(&ended);
+        }
+        if kept.ended.is_none() && kept.record.is_terminal() && !kept.record.ready {
+            let workflow = kept.record.origin.workflow.clone();
+            let ended = Ended { workflow, at: kept.record.updated_at, run: id };
+            self.ended.insert(ended.clone());
+            kept.ended = Some(ended);
+        }
         kept.journal.extend(commit.entries);
         kept.journal.drain(..begins_later.min(kept.journal.len()));
         kept.references.extend(commit.references);
         kept.logs.extend(commit.logs);
         self.stats.commits += 1;
         Ok(())
+    }
+
+    fn remove(&mut self, id: RunId) -> Result<bool, StoreError> {
+        let Some(kept) = self.runs.get(&id) else { return Ok(false) };
+        let Some(ended) = &kept.ended else { return Err(StoreError::NotEnded) };
+        self.ended.remove(ended);
+        self.by_start.remove(&kept.place);
+        self.runs.remove(&id);
+        Ok(true)
     }
 
     fn put_module(&mut self, new: NewModule) -> Result<Registered, StoreError> {
@@ -154,8 +183,11 @@ fn matches(query: &RunQuery, record: &Record) -> bool {
         && (query.states.is_empty() || query.states.contains(&record.state.kind()))
         && query.parent.is_none_or(|run| origin.parent.is_some_and(|parent| parent.run == run))
         && query.tags.iter().all(|(name, value)| origin.options.tags.get(name) == Some(value))
+        && query.failure_code.as_deref().is_none_or(|code| record.failure_code() == Some(code))
         && query.started_from.is_none_or(|from| origin.started_at >= from)
         && query.started_before.is_none_or(|before| origin.started_at < before)
+        && query.updated_from.is_none_or(|from| record.updated_at >= from)
+        && query.updated_before.is_none_or(|before| record.updated_at < before)
 }
 
 fn slice<T: Clone>(items: &[T], from: u64, limit: usize) -> Vec<T> {
@@ -209,6 +241,16 @@ impl Store for Memory {
         let shelves = self.open()?;
         let behind = shelves.ready.iter().filter(|ready| after.is_none_or(|after| **ready > after));
         Ok(behind.take(limit).copied().collect())
+    }
+
+    async fn ended(&self, after: Option<&Ended>, limit: usize) -> Result<Vec<Ended>, StoreError> {
+        let shelves = self.open()?;
+        let behind = shelves.ended.iter().filter(|ended| after.is_none_or(|after| *ended > after));
+        Ok(behind.take(limit).cloned().collect())
+    }
+
+    async fn remove(&self, id: RunId) -> Result<bool, StoreError> {
+        self.open()?.remove(id)
     }
 
     async fn put_module(&self, module: NewModule) -> Result<Registered, StoreError> {

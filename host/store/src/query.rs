@@ -20,10 +20,17 @@ pub struct RunQuery {
     pub parent: Option<RunId>,
     /// Runs with all of these tags.
     pub tags: BTreeMap<String, String>,
+    /// Runs that failed with this code, or are stuck by it.
+    pub failure_code: Option<String>,
     /// Runs started at this instant or later.
     pub started_from: Option<Timestamp>,
     /// Runs started before this instant.
     pub started_before: Option<Timestamp>,
+    /// Runs to which something last happened at this instant or later. No index helps here, so
+    /// another condition should hold for few runs.
+    pub updated_from: Option<Timestamp>,
+    /// Runs to which nothing has happened since this instant.
+    pub updated_before: Option<Timestamp>,
     /// Go on behind the page that had this cursor.
     pub cursor: Option<String>,
     /// The most runs to return; cut to between 1 and [`MAX_PAGE`].
@@ -38,8 +45,11 @@ impl Default for RunQuery {
             states: BTreeSet::new(),
             parent: None,
             tags: BTreeMap::new(),
+            failure_code: None,
             started_from: None,
             started_before: None,
+            updated_from: None,
+            updated_before: None,
             cursor: None,
             limit: 100,
         }
@@ -82,4 +92,25 @@ pub struct Ready {
     pub since: Timestamp,
     /// Which run.
     pub run: RunId,
+}
+
+/// A run that has ended. Ordered by workflow, then by time, then by run; the last one of a page says
+/// where the next page begins.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ended {
+    /// Of which workflow.
+    pub workflow: String,
+    /// Since when it has ended and needed no host.
+    pub at: Timestamp,
+    /// Which run.
+    pub run: RunId,
+}
+
+impl Ended {
+    /// The place behind all runs of a workflow.
+    #[must_use]
+    pub fn behind(workflow: &str) -> Self {
+        let at = Timestamp::from_millis(u64::MAX);
+        Self { workflow: workflow.to_owned(), at, run: RunId::from_bytes([0xff; 16]) }
+    }
 }

@@ -1,6 +1,8 @@
 //! The trait that every backend implements and that the server knows nothing beyond.
 
-use crate::{Due, ModuleRecord, NewModule, Ready, Registered, RunPage, RunQuery, StoreError};
+use crate::{
+    Due, Ended, ModuleRecord, NewModule, Ready, Registered, RunPage, RunQuery, StoreError,
+};
 use async_trait::async_trait;
 use everstep_core::{Commit, Digest, Entry, InputHash, LogLine, Record, RunId, Timestamp};
 
@@ -78,6 +80,20 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// `Unavailable`.
     async fn ready(&self, after: Option<Ready>, limit: usize) -> Result<Vec<Ready>, StoreError>;
+
+    /// Runs that have ended and need no host, by workflow, then by the time of their end, behind
+    /// `after`, at most `limit`.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    async fn ended(&self, after: Option<&Ended>, limit: usize) -> Result<Vec<Ended>, StoreError>;
+
+    /// Removes a run with everything that belongs to it, durably: record, journal, log lines and
+    /// tags. Its id may be used again. False when there is no such run.
+    ///
+    /// # Errors
+    /// `NotEnded` when it has not ended or still needs a host. `Corrupt`, `Unavailable`.
+    async fn remove(&self, id: RunId) -> Result<bool, StoreError>;
 
     /// Keeps a module, durably. The same bytes again change nothing.
     ///

@@ -99,6 +99,7 @@ fn section(paint: Paint, title: &str, lines: Vec<String>) -> Vec<String> {
 fn workflow(workflow: &WorkflowDefinition) -> Vec<String> {
     let mut notes = Vec::new();
     notes.extend(workflow.retry.as_ref().map(retry));
+    notes.extend(workflow.key.as_ref().map(|key| format!("key {key}")));
     notes.extend(workflow.timeout_ms.map(|ms| format!("at most {}", duration(ms))));
     row(
         &format!("{} {}", workflow.name, workflow.version),
@@ -172,7 +173,7 @@ mod tests {
         let manifest = Manifest::parse(
             br#"{"format":1,"sdk":"everstep-sdk 0.1.0","workflows":[
             {"name":"onboarding","version":"1.0","input":{"title":"Signup","type":"object"},
-            "output":{"type":"string"},"timeout_ms":172800000},{"name":"x","version":"2"}],
+            "output":{"type":"string"},"timeout_ms":172800000,"key":"user-${email}"},{"name":"x","version":"2"}],
             "tasks":[{"name":"send","description":"Sends it.",
             "retry":{"kind":"fixed","max_attempts":3,"delay_ms":1500},"attempt_timeout_ms":30000,
             "grants":{"hosts":["api.example.com","localhost:*"]}},{"name":"load"}]}"#,

@@ -8,6 +8,7 @@ pub(crate) mod doctor;
 pub(crate) mod event;
 pub(crate) mod inspect;
 pub(crate) mod modules;
+pub(crate) mod new;
 pub(crate) mod runs;
 pub(crate) mod server;
 pub(crate) mod start;
@@ -20,6 +21,7 @@ use crate::exit::Ended;
 /// Does what was typed.
 pub(crate) async fn run(context: &Context, verb: Verb) -> Ended {
     match verb {
+        Verb::New(args) => new::run(context, args).await,
         Verb::Build(args) => build::run(context, args).await,
         Verb::Inspect(args) => inspect::run(context, args).await,
         Verb::Server(args) => server::run(context, args).await,

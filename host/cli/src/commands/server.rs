@@ -2,9 +2,10 @@
 //! `dev` starts its server with the same parts.
 
 use crate::context::Context;
+use crate::durations;
 use crate::exit::{Ended, Exit, Failure};
 use crate::output::Output;
-use everstep_server::{HostOptions, Server, ServerError, ServerOptions};
+use everstep_server::{HostOptions, RetentionOptions, Server, ServerError, ServerOptions};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -24,7 +25,8 @@ on stderr (warn, info, debug, everstep_server=trace).
 Examples:
   everstep server
   everstep server --listen 0.0.0.0:9090 --store /var/lib/everstep
-  everstep server --listen 127.0.0.1:0 --json")]
+  everstep server --listen 127.0.0.1:0 --json
+  everstep server --retention 90d --retention-workflow ping=1d --retention-export /var/lib/everstep/old")]
 pub(crate) struct Args {
     /// Address and port; port 0 takes a free one
     #[arg(long, default_value = "127.0.0.1:9090", value_name = "ADDRESS:PORT")]
@@ -39,6 +41,52 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", conflicts_with = "no_host")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=16_384))]
     concurrency: Option<u32>,
+    #[command(flatten)]
+    retention: Retention,
+}
+
+/// What becomes of runs that have ended.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Retention")]
+struct Retention {
+    /// How long runs are kept after their end, or `never` to remove none
+    #[arg(long, value_name = "DURATION|never", default_value = "30d", value_parser = parse_kept)]
+    retention: Kept,
+    /// The same for one workflow (repeat for more)
+    #[arg(long, value_name = "NAME=DURATION|never", value_parser = parse_kept_of)]
+    retention_workflow: Vec<(String, Kept)>,
+    /// A folder to which runs are written as JSON lines before they are removed, a file per day
+    #[arg(long, value_name = "FOLDER")]
+    retention_export: Option<PathBuf>,
+}
+
+/// How long runs are kept; none for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Kept(Option<Duration>);
+
+fn parse_kept(text: &str) -> Result<Kept, String> {
+    match text {
+        "never" => Ok(Kept(None)),
+        text => durations::parse(text).map(|kept| Kept(Some(kept))),
+    }
+}
+
+fn parse_kept_of(text: &str) -> Result<(String, Kept), String> {
+    match text.rsplit_once('=') {
+        Some((name, kept)) if !name.is_empty() => Ok((name.to_owned(), parse_kept(kept)?)),
+        _ => Err(format!("`{text}` is not of the form NAME=DURATION")),
+    }
+}
+
+impl Retention {
+    fn options(self) -> RetentionOptions {
+        let of_workflows = self.retention_workflow.into_iter();
+        RetentionOptions {
+            keep: self.retention.0,
+            workflows: of_workflows.map(|(name, kept)| (name, kept.0)).collect(),
+            export: self.retention_export,
+        }
+    }
 }
 
 pub(crate) async fn run(context: &Context, args: Args) -> Ended {
@@ -51,6 +99,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Ended {
         }
         host
     });
+    options.retention = args.retention.options();
     log_to_stderr(output);
     let server = start(options).await?;
     let url = url(&server);
@@ -151,6 +200,16 @@ fn folder(store: &str) -> Result<PathBuf, Failure> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn retention_is_a_duration_or_never() {
+        assert_eq!(parse_kept("never"), Ok(Kept(None)));
+        assert_eq!(parse_kept("2d"), Ok(Kept(Some(Duration::from_secs(172_800)))));
+        let (name, kept) = parse_kept_of("a=b=1h").unwrap();
+        assert_eq!((name.as_str(), kept), ("a=b", Kept(Some(Duration::from_secs(3_600)))));
+        assert!(parse_kept("always").unwrap_err().contains("not a duration"));
+        assert!(parse_kept_of("=1h").unwrap_err().contains("NAME=DURATION"));
+    }
 
     #[test]
     fn a_store_is_a_folder() {

@@ -15,6 +15,7 @@ use std::time::Duration;
 #[command(after_help = "Examples:
   everstep start user-onboarding --input '{\"email\":\"ada@example.com\"}'
   everstep start payment --input @order.json --key order-4711 --wait
+  everstep start payment --input @order.json --key-template 'order-${id}'
   everstep start morning --delay 8h --tag team=growth
   generate-report-options | everstep start report --input - --wait --wait-timeout 5m")]
 pub(crate) struct Args {
@@ -29,6 +30,9 @@ pub(crate) struct Args {
     /// Idempotency key: the same key never starts a second run of the workflow
     #[arg(long)]
     key: Option<String>,
+    /// Make the key from the input, as in 'order-${order.id}'; else the workflow's own template does
+    #[arg(long, value_name = "TEMPLATE", conflicts_with = "key")]
+    key_template: Option<String>,
     /// Refuse when the key is taken, or answer with the run that has it
     #[arg(long, value_enum, default_value_t = Conflict::ReturnExisting)]
     on_conflict: Conflict,
@@ -38,7 +42,7 @@ pub(crate) struct Args {
     /// Start at this instant, such as 2026-05-01T09:30:00Z
     #[arg(long, value_name = "RFC3339")]
     at: Option<Timestamp>,
-    /// The longest the run may take
+    /// The longest the run may take, from when it is due
     #[arg(long, value_name = "DURATION", value_parser = durations::parse)]
     timeout: Option<Duration>,
     /// Searchable label (repeat for more)
@@ -110,6 +114,7 @@ fn body(args: Args) -> Result<StartBody, Failure> {
         delay_ms: args.delay.map(durations::millis),
         at: args.at,
         idempotency_key: args.key,
+        key_template: args.key_template,
         on_conflict: match args.on_conflict {
             Conflict::Error => OnConflict::Error,
             Conflict::ReturnExisting => OnConflict::ReturnExisting,
@@ -230,6 +235,7 @@ mod tests {
             (&["w", "--delay", "soon"][..], "not a duration"),
             (&["w", "--delay", "1s", "--at", "2026-05-01T09:30:00Z"], "cannot be used with"),
             (&["w", "--at", "tomorrow"], "not an instant"),
+            (&["w", "--key", "k", "--key-template", "${id}"], "cannot be used with"),
             (&["w", "--tag", "a"], "KEY=VALUE"),
             (&["w", "--retry-delay", "1s"], "--retry-attempts"),
             (&["w", "--wait-timeout", "1s"], "--wait"),

@@ -95,6 +95,7 @@ impl Run {
             options: request.options,
             started_at: now,
             parent: request.parent,
+            due: (due > now).then_some(due),
         };
         let event =
             JournalEvent::RunStarted { origin: Arc::new(origin), input: request.input, due };
@@ -249,4 +250,39 @@ fn limits(record: &Record) -> Option<Timestamp> {
 
 fn is_between_attempts(state: &RunState) -> bool {
     matches!(state, RunState::AwaitingRetry { cause: RetryCause::Run, .. })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::{Digest, Input, Limits, Next, Payload, RunId, StartOptions};
+
+    #[test]
+    fn the_time_limit_of_a_delayed_run_counts_from_when_it_is_due() {
+        let at = Timestamp::from_millis;
+        let options = StartOptions { timeout_ms: Some(100), ..StartOptions::default() };
+        let request = StartRequest {
+            id: RunId::from_key("w", "k"),
+            workflow: "w".into(),
+            version: "1".into(),
+            digest: Digest::of(b""),
+            engine: 1,
+            limits: Limits::default(),
+            input: Payload::null(),
+            options,
+            due: Some(at(5_000)),
+            parent: None,
+        };
+        for (due, begins) in [(Some(at(5_000)), 5_000), (Some(at(1)), 1_000), (None, 1_000)] {
+            let commit = Run::start(StartRequest { due, ..request.clone() }, at(1_000));
+            assert_eq!(commit.record.timeout_at(), Some(at(begins + 100)), "{due:?}");
+            let mut run = Run::fold(&commit.entries, 0).unwrap();
+            if begins > 1_000 {
+                assert_eq!(run.next(at(begins - 1)), Next::Wait(Some(at(begins))));
+            }
+            assert!(matches!(run.next(at(begins + 99)), Next::Deliver(_)));
+            assert_eq!(run.next(at(begins + 100)), Next::Decide(Input::Expired));
+        }
+    }
 }

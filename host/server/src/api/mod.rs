@@ -4,8 +4,10 @@
 //! is registered together with its description, so that `/openapi.json` lists all and only the
 //! routes there are; what is buffered for a client is bounded.
 
+mod bulk;
 mod control;
 mod events;
+mod export;
 mod extract;
 mod health;
 mod journal;
@@ -15,6 +17,7 @@ mod modules;
 mod openapi;
 mod problem;
 mod runs;
+mod selection;
 
 pub use problem::ApiError;
 
@@ -76,6 +79,7 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(modules::show))
         .routes(routes!(modules::content))
         .routes(routes!(runs::start, runs::list))
+        .routes(routes!(bulk::act))
         .routes(routes!(runs::show))
         .routes(routes!(runs::wait))
         .routes(routes!(runs::cancel))
@@ -88,6 +92,7 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(events::multicast))
         .routes(routes!(journal::page))
         .routes(routes!(logs::lines))
+        .routes(routes!(export::lines))
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))
         .routes(routes!(metrics::metrics))

@@ -135,6 +135,7 @@ fn service_status(error: &ServiceError) -> StatusCode {
         | E::TooDeep { .. }
         | E::InvalidOption { .. }
         | E::KeyInvalid(_)
+        | E::KeyTemplate(_)
         | E::Module(_)
         | E::Schema { .. }
         | E::Refused(Refusal::Limit { .. }) => StatusCode::UNPROCESSABLE_ENTITY,
@@ -153,7 +154,9 @@ fn store_status(error: &StoreError) -> StatusCode {
     match error {
         StoreError::BadCursor(_) => StatusCode::BAD_REQUEST,
         StoreError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-        StoreError::VersionTaken { .. } | StoreError::Duplicate => StatusCode::CONFLICT,
+        StoreError::VersionTaken { .. } | StoreError::Duplicate | StoreError::NotEnded => {
+            StatusCode::CONFLICT
+        }
         StoreError::Corrupt { .. } | StoreError::Inconsistent(_) => {
             StatusCode::INTERNAL_SERVER_ERROR
         }

@@ -3,14 +3,12 @@
 use super::Api;
 use super::extract::{JsonBody, OptionalJsonBody, Params, RunPath};
 use super::problem::ApiError;
+use super::selection::{selection, states};
 use crate::service::{ServiceError, WaitFor};
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use everstep_core::StateKind;
 use everstep_core::api::{CancelBody, RetryBody, RunList, RunView, StartBody, Started, Waited};
-use everstep_store::RunQuery;
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 #[utoipa::path(post, path = "/v1/runs", tag = "runs", operation_id = "startRun",
@@ -43,10 +41,17 @@ pub(super) async fn start(
         ("parent" = Option<String>, Query, description = "Children of this run."),
         ("tag" = Option<String>, Query,
             description = "Runs with this tag, `name:value`; repeated: with all of them."),
+        ("failure_code" = Option<String>, Query,
+            description = "Runs that failed with this code, or are stuck by it."),
         ("started_after" = Option<String>, Query,
             description = "Runs started at this instant or later."),
         ("started_before" = Option<String>, Query,
             description = "Runs started before this instant."),
+        ("updated_after" = Option<String>, Query,
+            description = "Runs to which something last happened at this instant or later. \
+                Quick together with another filter."),
+        ("updated_before" = Option<String>, Query,
+            description = "Runs to which nothing has happened since this instant."),
         ("limit" = Option<u64>, Query, description = "Runs per page, at most 1,000; else 100."),
         ("cursor" = Option<String>, Query, description = "The `cursor` of the page before.")),
     responses(
@@ -57,20 +62,11 @@ pub(super) async fn list(
     State(api): State<Api>,
     mut params: Params,
 ) -> Result<Json<RunList>, ApiError> {
-    let defaults = RunQuery::default();
-    let query = RunQuery {
-        workflow: params.text("workflow")?,
-        version: params.text("version")?,
-        states: states(params.words("state"), "state")?.into_iter().collect(),
-        parent: params.run("parent")?,
-        tags: tags(params.list("tag"))?,
-        started_from: params.instant("started_after")?,
-        started_before: params.instant("started_before")?,
-        cursor: params.text("cursor")?,
-        limit: params.size("limit")?.unwrap_or(defaults.limit),
-    };
+    let selection = selection(&mut params)?;
+    let cursor = params.text("cursor")?;
+    let limit = params.size("limit")?;
     params.finish()?;
-    Ok(Json(api.service.list(query).await?))
+    Ok(Json(api.service.list(selection, cursor, limit).await?))
 }
 
 #[utoipa::path(get, path = "/v1/runs/{id}", tag = "runs", operation_id = "showRun",
@@ -156,24 +152,4 @@ pub(super) async fn retry(
     OptionalJsonBody(body): OptionalJsonBody<RetryBody>,
 ) -> Result<Json<RunView>, ApiError> {
     Ok(Json(api.service.retry(run, body).await?))
-}
-
-fn states(words: Vec<String>, parameter: &str) -> Result<Vec<StateKind>, ApiError> {
-    let known = || StateKind::ALL.map(StateKind::as_str).join(", ");
-    let state = |word: &String| {
-        StateKind::from_name(word).ok_or_else(|| {
-            let shown: String = word.chars().take(80).collect();
-            let known = known();
-            ApiError::Invalid(format!("parameter `{parameter}`: `{shown}` is none of {known}"))
-        })
-    };
-    words.iter().map(state).collect()
-}
-
-fn tags(pairs: Vec<String>) -> Result<BTreeMap<String, String>, ApiError> {
-    let tag = |pair: &String| match pair.split_once(':') {
-        Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
-        None => Err(ApiError::Invalid("parameter `tag` must be `name:value`".into())),
-    };
-    pairs.iter().map(tag).collect()
 }

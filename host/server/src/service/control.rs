@@ -23,14 +23,7 @@ impl Service {
     /// # Errors
     /// When there is no such run or it has ended otherwise.
     pub async fn cancel(&self, run: RunId, body: CancelBody) -> Result<RunView, ServiceError> {
-        let reason = reason(ReasonBody { reason: body.reason })?;
-        let grace_ms = body.grace_ms.unwrap_or(GRACE_MS);
-        if grace_ms > LONGEST_GRACE_MS {
-            let problem = format!("at most {LONGEST_GRACE_MS} ms (one day) are allowed");
-            return Err(ServiceError::InvalidOption { field: "grace_ms", problem });
-        }
-        let is_so = |record: &Record| record.state.kind() == StateKind::Cancelled;
-        self.ask(run, &External::Cancel { reason, grace_ms }, is_so).await
+        self.ask(run, &cancellation(body)?).await
     }
 
     /// Ends a run at once, without telling its workflow.
@@ -39,8 +32,7 @@ impl Service {
     /// When there is no such run or it has ended otherwise.
     pub async fn terminate(&self, run: RunId, body: ReasonBody) -> Result<RunView, ServiceError> {
         let reason = reason(body)?;
-        let is_so = |record: &Record| record.state.kind() == StateKind::Cancelled;
-        self.ask(run, &External::Terminate { reason }, is_so).await
+        self.ask(run, &External::Terminate { reason }).await
     }
 
     /// Lets a run stand still: what is under way ends, nothing new begins. Asking again changes
@@ -50,8 +42,7 @@ impl Service {
     /// When there is no such run, it has ended or is stuck.
     pub async fn pause(&self, run: RunId, body: ReasonBody) -> Result<RunView, ServiceError> {
         let reason = reason(body)?;
-        let is_so = |record: &Record| record.state.kind() == StateKind::Paused;
-        self.ask(run, &External::Pause { reason }, is_so).await
+        self.ask(run, &External::Pause { reason }).await
     }
 
     /// Lets a paused run go on.
@@ -59,7 +50,7 @@ impl Service {
     /// # Errors
     /// When there is no such run or it is not paused.
     pub async fn resume(&self, run: RunId) -> Result<RunView, ServiceError> {
-        self.ask(run, &External::Resume, |_| false).await
+        self.ask(run, &External::Resume).await
     }
 
     /// Ends the sleep of a sleeping run that would end first.
@@ -67,7 +58,7 @@ impl Service {
     /// # Errors
     /// When there is no such run or it does not sleep.
     pub async fn wake(&self, run: RunId) -> Result<RunView, ServiceError> {
-        self.ask(run, &External::Wake, |_| false).await
+        self.ask(run, &External::Wake).await
     }
 
     /// Continues a run that is stuck, after what stopped it was mended, or tries a failed one
@@ -81,7 +72,7 @@ impl Service {
             true => Vec::new(),
             false => self.outcomes(run, body.outcomes).await?,
         };
-        self.ask(run, &External::Retry { outcomes }, |_| false).await
+        self.ask(run, &External::Retry { outcomes }).await
     }
 
     /// Finds the operations that are meant.
@@ -110,15 +101,10 @@ impl Service {
 
     /// Has the state machine decide something from outside, and makes that true. When the run moved
     /// on meanwhile, it is decided again.
-    pub(super) async fn ask(
-        &self,
-        run: RunId,
-        wish: &External,
-        is_so: impl Fn(&Record) -> bool,
-    ) -> Result<RunView, ServiceError> {
+    pub(super) async fn ask(&self, run: RunId, wish: &External) -> Result<RunView, ServiceError> {
         for tries in 0..MAX_TRIES {
             let record = self.record(run).await?;
-            if is_so(&record) {
+            if is_so(&record, wish) {
                 return Ok(self.view(&record));
             }
             let commit = match everstep_core::external(&record, wish.clone(), crate::clock::now()) {
@@ -144,11 +130,34 @@ impl Service {
     }
 }
 
-fn reason(body: ReasonBody) -> Result<String, ServiceError> {
+/// The wish that a checked request to cancel stands for.
+pub(super) fn cancellation(body: CancelBody) -> Result<External, ServiceError> {
+    let reason = reason(ReasonBody { reason: body.reason })?;
+    let grace_ms = body.grace_ms.unwrap_or(GRACE_MS);
+    if grace_ms > LONGEST_GRACE_MS {
+        let problem = format!("at most {LONGEST_GRACE_MS} ms (one day) are allowed");
+        return Err(ServiceError::InvalidOption { field: "grace_ms", problem });
+    }
+    Ok(External::Cancel { reason, grace_ms })
+}
+
+/// The words of whoever asks, if they are not too many.
+pub(super) fn reason(body: ReasonBody) -> Result<String, ServiceError> {
     let reason = body.reason.unwrap_or_default();
     if reason.len() > LONGEST_REASON {
         let problem = format!("at most {LONGEST_REASON} bytes are allowed");
         return Err(ServiceError::InvalidOption { field: "reason", problem });
     }
     Ok(reason)
+}
+
+/// Whether the run is already as it is asked to be.
+pub(super) fn is_so(record: &Record, wish: &External) -> bool {
+    match wish {
+        External::Cancel { .. } | External::Terminate { .. } => {
+            record.state.kind() == StateKind::Cancelled
+        }
+        External::Pause { .. } => record.state.kind() == StateKind::Paused,
+        _ => false,
+    }
 }

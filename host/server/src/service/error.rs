@@ -1,7 +1,7 @@
 //! Why the service refuses a request. Each error has a stable code, which `docs/errors.md`
 //! documents, and a fix that says what to do; the HTTP layer turns them into problems.
 
-use everstep_core::{Digest, Refusal, RunId};
+use everstep_core::{Digest, InvalidKey, Refusal, RunId};
 use everstep_engine::ModuleError;
 use everstep_store::StoreError;
 
@@ -102,6 +102,9 @@ pub enum ServiceError {
     /// An idempotency key is malformed.
     #[error("the idempotency key {0}")]
     KeyInvalid(&'static str),
+    /// A key template is none, or has no key for the input.
+    #[error(transparent)]
+    KeyTemplate(#[from] InvalidKey),
     /// The key names another run and the start asked not to share.
     #[error("the idempotency key belongs to run {0}, which exists")]
     KeyTaken(RunId),
@@ -171,6 +174,7 @@ impl ServiceError {
             Self::PayloadTooLarge { .. } => "payload.too_large",
             Self::InvalidOption { .. } => "option.invalid",
             Self::KeyInvalid(_) => "key.invalid",
+            Self::KeyTemplate(_) => "key.template",
             Self::KeyTaken(_) => "key.taken",
             Self::KeyInputMismatch(_) => "key.input_mismatch",
             Self::Module(error) => error.code(),
@@ -223,6 +227,9 @@ impl ServiceError {
             }
             Self::InvalidOption { field, .. } => format!("correct or leave out `{field}`"),
             Self::KeyInvalid(_) => "use 1 to 256 bytes without control characters".into(),
+            Self::KeyTemplate(_) => {
+                "change the input or the template, or give the start a key of its own".into()
+            }
             Self::KeyTaken(_) => {
                 "use another key, or `on_conflict: return_existing` to get that run".into()
             }
@@ -269,6 +276,7 @@ fn store_fix(error: &StoreError) -> &'static str {
             "try again; the run changed meanwhile"
         }
         StoreError::Duplicate => "nothing needs to be done; the run has it",
+        StoreError::NotEnded => "wait until the run has ended",
         StoreError::VersionTaken { .. } => "give the changed workflow a new version",
         StoreError::Corrupt { .. } => {
             "keep the data as it is, check the disk, and restore it from a backup"

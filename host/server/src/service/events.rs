@@ -41,7 +41,7 @@ impl Service {
             let (name, data) = (&event.name, &event.data);
             self.schemas.check_event(origin.digest, found.workflow(), name, data).await?;
         }
-        match self.ask(run, &event, |_| false).await {
+        match self.ask(run, &event).await {
             Ok(_) => known(false),
             Err(ServiceError::Store(StoreError::Duplicate)) => known(true),
             Err(error) => Err(error),

@@ -89,7 +89,7 @@ impl Service {
     }
 
     async fn told(&self, run: RunId, what: External) -> Result<(), ServiceError> {
-        match self.ask(run, &what, |_| false).await {
+        match self.ask(run, &what).await {
             Ok(_)
             | Err(
                 ServiceError::RunNotFound(_)

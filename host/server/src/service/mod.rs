@@ -5,9 +5,11 @@
 //! to the committer. It has no state of its own that matters: what it caches can be read again.
 //! Invariant: a refused request has changed nothing.
 
+mod bulk;
 mod control;
 mod error;
 mod events;
+mod export;
 mod follow;
 mod messages;
 mod modules;

@@ -2,7 +2,7 @@
 
 use super::{Service, ServiceError};
 use everstep_core::api::{
-    EntryView, JournalPage, LogLineView, LogPage, OperationView, RunList, RunView,
+    EntryView, JournalPage, LogLineView, LogPage, OperationView, RunList, RunSelection, RunView,
 };
 use everstep_core::{JournalEvent, Record, Refusal, Run, RunId, StateKind};
 use everstep_store::{MAX_PAGE, RunQuery};
@@ -78,18 +78,25 @@ impl Service {
         Ok(run)
     }
 
-    /// Runs, newest first. States are compared as they are shown: a queued run that a host has now
+    /// Runs, newest first, at most `limit` (100 when absent) in a page. States are compared as they are shown: a queued run that a host has now
     /// is running.
     ///
     /// # Errors
     /// When the cursor is none or the store cannot be read.
-    pub async fn list(&self, mut query: RunQuery) -> Result<RunList, ServiceError> {
+    pub async fn list(
+        &self,
+        selection: RunSelection,
+        cursor: Option<String>,
+        limit: Option<usize>,
+    ) -> Result<RunList, ServiceError> {
+        let mut query = query(selection);
+        query.cursor = cursor;
         let shown = query.states.clone();
         let by_lease = [StateKind::Queued, StateKind::Running];
         if shown.iter().any(|state| by_lease.contains(state)) {
             query.states.extend(by_lease);
         }
-        let limit = query.limit.clamp(1, MAX_PAGE);
+        let limit = limit.unwrap_or(query.limit).clamp(1, MAX_PAGE);
         let mut runs = Vec::new();
         for _ in 0..MAX_ROUNDS {
             query.limit = limit - runs.len();
@@ -142,6 +149,23 @@ impl Service {
             numbered(from, lines).map(|(seq, line)| LogLineView { seq, line }).collect();
         let next = next_page(from, lines.len(), record.log_lines);
         Ok(LogPage { lines, next })
+    }
+}
+
+/// The selection as the store is asked.
+fn query(selection: RunSelection) -> RunQuery {
+    RunQuery {
+        workflow: selection.workflow,
+        version: selection.version,
+        states: selection.states.into_iter().collect(),
+        tags: selection.tags,
+        parent: selection.parent,
+        failure_code: selection.failure_code,
+        started_from: selection.started_after,
+        started_before: selection.started_before,
+        updated_from: selection.updated_after,
+        updated_before: selection.updated_before,
+        ..RunQuery::default()
     }
 }
 

@@ -6,7 +6,7 @@ use super::{Service, ServiceError};
 use everstep_core::api::{OnConflict, StartBody, Started};
 use everstep_core::manifest::WorkflowDefinition;
 use everstep_core::{
-    InputHash, Parent, Payload, Run, RunId, StartOptions, StartRequest, Timestamp,
+    InputHash, KeyTemplate, Parent, Payload, Run, RunId, StartOptions, StartRequest, Timestamp,
 };
 use everstep_store::StoreError;
 use std::collections::BTreeMap;
@@ -34,7 +34,7 @@ impl Service {
     /// Starts a run, as a child when it has a parent; a child has its id from that.
     pub(super) async fn start_as(
         &self,
-        body: StartBody,
+        mut body: StartBody,
         child: Option<(RunId, Parent)>,
     ) -> Result<Started, ServiceError> {
         let now = crate::clock::now();
@@ -45,16 +45,26 @@ impl Service {
         }
         let due = due(&body, now)?;
         check_options(&body)?;
-        if let Some(key) = &body.idempotency_key {
-            check_key(key)?;
-            let id = RunId::from_key(&body.workflow, key);
-            if let Some(record) = self.parts.store.record(id).await? {
-                return existing(id, record.origin.input_hash, &input, body.on_conflict);
-            }
+        if let Some(started) = self.holder(&body, &body.workflow, &input).await? {
+            return Ok(started);
         }
         let store = &*self.parts.store;
         let found = self.registry.find(store, &body.workflow, body.version.as_deref()).await?;
         let (digest, workflow) = (found.module.digest, found.workflow());
+        match derived_key(&body, workflow, &input) {
+            Ok(None) => {}
+            Ok(key) => {
+                body.idempotency_key = key;
+                if let Some(started) = self.holder(&body, &workflow.name, &input).await? {
+                    return Ok(started);
+                }
+            }
+            Err(refused) => {
+                // What the schema has to say about the input is clearer.
+                self.schemas.check(digest, workflow, &input).await?;
+                return Err(refused);
+            }
+        }
         self.schemas.check(digest, workflow, &input).await?;
         let id = match (&body.idempotency_key, child) {
             (_, Some((id, _))) => id,
@@ -86,6 +96,33 @@ impl Service {
         self.starts.fetch_add(1, Ordering::Relaxed);
         tracing::debug!(run = %id, workflow = workflow.name, version = workflow.version, "started");
         Ok(Started { id, created: true })
+    }
+
+    /// The answer to a start whose key names a run that exists.
+    async fn holder(
+        &self,
+        body: &StartBody,
+        workflow: &str,
+        input: &Payload,
+    ) -> Result<Option<Started>, ServiceError> {
+        let Some(key) = &body.idempotency_key else { return Ok(None) };
+        check_key(key)?;
+        let id = RunId::from_key(workflow, key);
+        let Some(record) = self.parts.store.record(id).await? else { return Ok(None) };
+        existing(id, record.origin.input_hash, input, body.on_conflict).map(Some)
+    }
+}
+
+/// The key that a template makes of the input, when the start has none of its own.
+fn derived_key(
+    body: &StartBody,
+    workflow: &WorkflowDefinition,
+    input: &Payload,
+) -> Result<Option<String>, ServiceError> {
+    let template = body.key_template.as_ref().or(workflow.key.as_ref());
+    match template.filter(|_| body.idempotency_key.is_none()) {
+        Some(template) => Ok(Some(KeyTemplate::parse(template)?.expand(input)?)),
+        None => Ok(None),
     }
 }
 
@@ -131,6 +168,9 @@ fn due(body: &StartBody, now: Timestamp) -> Result<Option<Timestamp>, ServiceErr
 }
 
 fn check_options(body: &StartBody) -> Result<(), ServiceError> {
+    if body.key_template.is_some() && body.idempotency_key.is_some() {
+        return Err(invalid("key_template", "say either a key or a template for it, not both"));
+    }
     if let Some(policy) = &body.retry {
         policy.check().map_err(|problem| invalid("retry", problem))?;
     }

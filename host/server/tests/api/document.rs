@@ -14,11 +14,13 @@ const ROUTES: &[&str] = &[
     "GET /v1/modules/{digest}",
     "GET /v1/modules/{digest}/content",
     "POST /v1/runs",
+    "POST /v1/runs/bulk",
     "GET /v1/runs",
     "GET /v1/runs/{id}",
     "GET /v1/runs/{id}/wait",
     "GET /v1/runs/{id}/journal",
     "GET /v1/runs/{id}/logs",
+    "GET /v1/runs/{id}/export",
     "POST /v1/runs/{id}/cancel",
     "POST /v1/runs/{id}/retry",
     "GET /healthz",
@@ -137,6 +139,14 @@ async fn answers_have_the_promised_shapes() {
         let answer = fixture.get(&path).await;
         assert_eq!(answer.status, 200, "{}", answer.text());
         check(&document, operation, "200", &answer.json());
+    }
+    let nobody = RunId::from_key("w", "nobody");
+    for body in [
+        json!({"action": "cancel", "all": true, "dry_run": true, "limit": 1}),
+        json!({"action": "retry", "runs": [run, nobody]}),
+    ] {
+        let answer = fixture.post_json("/v1/runs/bulk", &body).await;
+        check(&document, "POST /v1/runs/bulk", "200", &answer.json());
     }
     let list = fixture.get("/v1/runs").await.json();
     let states: BTreeSet<&str> =

@@ -3,9 +3,11 @@
 //! looked at for as long as a test wants.
 #![allow(clippy::unwrap_used)]
 
+mod bulk;
 mod document;
 mod errors;
 mod fixture;
+mod keys;
 mod modules;
 mod protocol;
 mod runs;

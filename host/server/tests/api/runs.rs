@@ -3,7 +3,7 @@
 use crate::fixture::Fixture;
 use everstep_core::activation::{Activation, Command, TimerDue};
 use everstep_core::api::{JournalPage, RunList, RunView, Started, WaitOutcome, Waited};
-use everstep_core::{OpId, Payload, QueueReason, RunId, StateKind, TaskOptions};
+use everstep_core::{Failure, OpId, Outcome, Payload, QueueReason, RunId, StateKind, TaskOptions};
 use everstep_server::link::{HostId, Work};
 use serde_json::json;
 use std::time::{Duration, Instant};
@@ -86,6 +86,8 @@ async fn lists_are_filtered_and_come_in_pages() {
     assert_eq!(list("workflow=w&version=2").await, []);
     assert_eq!(list("started_before=2001-01-01T00:00:00Z").await, []);
     assert_eq!(list("started_after=2001-01-01T00:00:00Z").await.len(), 6);
+    assert_eq!(list("updated_before=2001-01-01T00:00:00Z").await, []);
+    assert_eq!(list("updated_after=2001-01-01T00:00:00Z").await.len(), 6);
     let (mut seen, mut cursor) = (Vec::new(), String::new());
     loop {
         let path = format!("/v1/runs?workflow=w&state=queued&limit=2&cursor={cursor}");
@@ -102,6 +104,27 @@ async fn lists_are_filtered_and_come_in_pages() {
         answer.problem(400, "request.invalid");
     }
     fixture.get("/v1/runs?cursor=x").await.problem(400, "store.bad_cursor");
+}
+
+#[tokio::test]
+async fn runs_are_found_by_what_they_failed_with() {
+    let fixture = Fixture::new().await;
+    let (declined, lost, stuck) = (fixture.run().await, fixture.run().await, fixture.run().await);
+    for (run, code) in [(declined, "card.declined"), (lost, "parcel.lost")] {
+        let outcome = Some(Outcome::Failed(Failure::new(code, "no")));
+        fixture.activate(run, Activation { outcome, ..Activation::default() }).await;
+    }
+    fixture.stick(stuck).await;
+    for (query, expected) in [
+        ("failure_code=card.declined", &[declined][..]),
+        ("failure_code=guest.trap", &[stuck]),
+        ("failure_code=guest.trap&state=failed", &[]),
+        ("failure_code=card", &[]),
+    ] {
+        let list: RunList = fixture.get(&format!("/v1/runs?{query}")).await.good();
+        let ids: Vec<RunId> = list.runs.iter().map(|run| run.id).collect();
+        assert_eq!(ids, expected, "{query}");
+    }
 }
 
 #[tokio::test]

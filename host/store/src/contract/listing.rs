@@ -2,7 +2,8 @@
 
 use super::fixture::{first, next, run_id};
 use crate::{RunQuery, Store, StoreError};
-use everstep_core::{Commit, Payload, RunId, RunState, StateKind, Timestamp};
+use everstep_core::event::StuckCause;
+use everstep_core::{Commit, Failure, Payload, RunId, RunState, StateKind, Timestamp};
 use std::sync::Arc;
 
 async fn ids(store: &Arc<dyn Store>, query: &RunQuery) -> Vec<RunId> {
@@ -117,6 +118,68 @@ pub async fn lists_are_filtered(store: Arc<dyn Store>) {
         let by_one = RunQuery { limit: 1, ..query.clone() };
         assert_eq!(all_ids(&store, by_one).await, numbered(expected.iter().copied()), "{query:?}");
     }
+}
+
+/// By the code of a failure, or of what stopped a run, as long as that is so; and by the time of
+/// the last change.
+pub async fn runs_are_found_by_failure_and_by_change(store: Arc<dyn Store>) {
+    let failed = |code: &str| RunState::Failed { failure: Failure::new(code, "no") };
+    let stuck = |code: &str| {
+        let (message, remedy) = ("m".to_owned(), "r".to_owned());
+        RunState::Stuck {
+            cause: StuckCause { code: code.into(), message, remedy, divergence: None },
+        }
+    };
+    for (n, state) in [
+        (1, failed("card.declined")),
+        (2, stuck("guest.trap")),
+        (3, failed("run.timeout")),
+        (4, RunState::Running),
+        (5, failed("card.declined")),
+        (6, stuck("card.declined")),
+    ] {
+        store.commit(of(n, ["a", "b"][n as usize % 2], "1", RunState::Running)).await.unwrap();
+        let mut changed = next(&first(n).record, 1, 0);
+        changed.record.origin =
+            of(n, ["a", "b"][n as usize % 2], "1", RunState::Running).record.origin;
+        changed.record.state = state;
+        changed.record.updated_at = Timestamp::from_millis(1_700_000_100_000 - n);
+        store.commit(changed).await.unwrap();
+    }
+    let with = |code: &str| RunQuery { failure_code: Some(code.into()), ..RunQuery::default() };
+    let at = |n: u64| Some(Timestamp::from_millis(1_700_000_100_000 - n));
+    let cases: Vec<(RunQuery, &[u64])> = vec![
+        (with("card.declined"), &[6, 5, 1]),
+        (with("guest.trap"), &[2]),
+        (with("guest"), &[]),
+        (RunQuery { states: [StateKind::Failed].into(), ..with("card.declined") }, &[5, 1]),
+        (RunQuery { workflow: Some("a".into()), ..with("card.declined") }, &[6]),
+        (
+            RunQuery {
+                tags: [("team".to_owned(), "blue".to_owned())].into(),
+                ..with("card.declined")
+            },
+            &[5, 1],
+        ),
+        (RunQuery { updated_from: at(3), ..RunQuery::default() }, &[3, 2, 1]),
+        (RunQuery { updated_before: at(3), ..RunQuery::default() }, &[6, 5, 4]),
+        (RunQuery { updated_from: at(5), updated_before: at(1), ..with("card.declined") }, &[5]),
+    ];
+    for (query, expected) in cases {
+        assert_eq!(ids(&store, &query).await, numbered(expected.iter().copied()), "{query:?}");
+        let by_one = RunQuery { limit: 1, ..query.clone() };
+        assert_eq!(all_ids(&store, by_one).await, numbered(expected.iter().copied()), "{query:?}");
+    }
+    // A stuck run that goes on is not found by its cause any more; one stuck again by another cause
+    // is found by that.
+    let record = store.record(run_id(2)).await.unwrap().unwrap();
+    let mut again = next(&record, 0, 0);
+    again.record.state = stuck("guest.fuel");
+    store.commit(again.clone()).await.unwrap();
+    assert_eq!(ids(&store, &with("guest.trap")).await, []);
+    assert_eq!(ids(&store, &with("guest.fuel")).await, [run_id(2)]);
+    store.commit(next(&again.record, 1, 0)).await.unwrap();
+    assert_eq!(ids(&store, &with("guest.fuel")).await, []);
 }
 
 /// Newest first, whatever the order of the commits; runs of the same instant come all, too.

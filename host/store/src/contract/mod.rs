@@ -11,6 +11,7 @@ mod listing;
 mod load;
 mod modules;
 mod reads;
+mod removal;
 
 pub use commits::*;
 pub use fixture::{first, next, run_id};
@@ -18,6 +19,7 @@ pub use listing::*;
 pub use load::*;
 pub use modules::*;
 pub use reads::*;
+pub use removal::*;
 
 /// Makes a test of every case for a backend. `$open` is an `async fn` that opens a new, empty store
 /// and returns it as `Arc<dyn Store>` together with whatever must live as long as it.
@@ -43,8 +45,14 @@ macro_rules! contract_tests {
             modules_are_kept_once,
             a_version_belongs_to_one_module,
             lists_are_filtered,
+            runs_are_found_by_failure_and_by_change,
             lists_are_cut_into_pages,
             pages_hold_while_runs_come_and_change,
+            a_removed_run_leaves_nothing,
+            a_removed_run_may_start_again,
+            what_has_not_ended_is_not_removed,
+            ended_runs_are_found_in_order,
+            a_long_run_is_removed,
             many_runs_are_committed_at_once,
             one_commit_of_many_wins,
             large_values_are_kept,

@@ -15,6 +15,7 @@ fn module(bytes: &[u8], versions: &[(&str, &str)]) -> NewModule {
         events: None,
         retry: Some(everstep_core::RetryPolicy::TASK_DEFAULT),
         timeout_ms: Some(5),
+        key: Some("${id}".into()),
     };
     NewModule {
         bytes: bytes.to_vec(),

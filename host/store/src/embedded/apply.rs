@@ -3,7 +3,8 @@
 
 use crate::StoreError;
 use crate::admission::Head;
-use crate::embedded::rows::{Chunk, Packed};
+use crate::embedded::remove::{self, Removal, Removed};
+use crate::embedded::rows::{Chunk, Facts, Packed};
 use everstep_core::{RunId, Token};
 use hashlink::LruCache;
 use rusqlite::{Connection, OptionalExtension, Row, Statement, params};
@@ -12,13 +13,11 @@ use rusqlite::{Connection, OptionalExtension, Row, Statement, params};
 const REMEMBERED: usize = 65_536;
 
 /// What the writer remembers of a run.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Known {
     no: i64,
     head: Head,
-    state: i64,
-    wake_at: Option<u64>,
-    ready: bool,
+    facts: Facts,
 }
 
 /// Why a commit was not applied.
@@ -63,25 +62,30 @@ impl<'c> Runs<'c> {
         Ok(Self {
             connection,
             find: connection.prepare(
-                "SELECT no, token, length, log_lines, state, wake_at, ready_at IS NOT NULL
+                "SELECT no, token, length, log_lines, state, wake_at, ready_at IS NOT NULL,
+                        ended_at IS NOT NULL, failure_code
                  FROM runs WHERE run_id = ?1",
             )?,
             insert: connection.prepare(
                 "INSERT INTO runs (run_id, token, length, log_lines, state, wake_at, ready_at,
-                                   started_at, workflow, version, crc, rec, first, parent)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, 0, ?13)",
+                                   ended_at, failure_code, started_at, updated_at, workflow,
+                                   version, crc, rec, first, parent)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, 0, ?16)",
             )?,
             insert_tag: connection.prepare("INSERT INTO run_tags VALUES (?1, ?2, ?3, ?4)")?,
             update: connection.prepare(
                 "UPDATE runs SET token = ?2, length = ?3, log_lines = ?4, crc = ?5, rec = ?6,
-                        state = ?7, wake_at = ?8,
-                        ready_at = CASE WHEN ?9 THEN coalesce(ready_at, ?10) END
+                        updated_at = ?7, state = ?8, wake_at = ?9,
+                        ready_at = CASE WHEN ?10 THEN coalesce(ready_at, ?7) END,
+                        ended_at = CASE WHEN ?11 THEN coalesce(ended_at, ?7) END,
+                        failure_code = ?12
                  WHERE no = ?1",
             )?,
             // SQLite rewrites the entries of an index when one of its columns is named, changed or
             // not. Most commits change none of them.
             update_record: connection.prepare(
-                "UPDATE runs SET token = ?2, length = ?3, log_lines = ?4, crc = ?5, rec = ?6
+                "UPDATE runs SET token = ?2, length = ?3, log_lines = ?4, crc = ?5, rec = ?6,
+                        updated_at = ?7
                  WHERE no = ?1",
             )?,
             insert_events: connection.prepare(
@@ -101,7 +105,7 @@ impl<'c> Runs<'c> {
 
     pub(super) fn apply(&mut self, packed: &Packed) -> Result<(), Refusal> {
         let known = match self.known.get(&packed.run) {
-            Some(known) => Some(*known),
+            Some(known) => Some(known.clone()),
             None => self.find.query_row([packed.run.as_bytes()], known).optional()?,
         };
         let head = packed.claim.admit(known.as_ref().map(|known| &known.head))?;
@@ -126,8 +130,7 @@ impl<'c> Runs<'c> {
         if let Some(chunk) = &packed.logs {
             insert_chunk(&mut self.insert_logs, no, chunk)?;
         }
-        let Packed { state, wake_at, ready, .. } = *packed;
-        self.known.insert(packed.run, Known { no, head, state, wake_at, ready });
+        self.known.insert(packed.run, Known { no, head, facts: packed.facts.clone() });
         Ok(())
     }
 
@@ -138,6 +141,12 @@ impl<'c> Runs<'c> {
             }
         }
         Ok(())
+    }
+
+    /// Removes a run that has ended.
+    pub(super) fn remove(&mut self, removal: &Removal) -> Result<Removed, Refusal> {
+        self.known.remove(&removal.run());
+        remove::run(self.connection, removal)
     }
 
     /// After a rollback what is remembered may never have happened.
@@ -152,10 +161,13 @@ impl<'c> Runs<'c> {
             token_column(head.token),
             head.length,
             head.log_lines,
-            packed.state,
-            packed.wake_at,
-            packed.ready.then_some(packed.updated_at),
+            packed.facts.state,
+            packed.facts.wake_at,
+            packed.facts.ready.then_some(packed.updated_at),
+            packed.facts.ended.then_some(packed.updated_at),
+            packed.facts.failure_code,
             started_at,
+            packed.updated_at,
             packed.origin.workflow,
             packed.origin.version,
             packed.record.crc,
@@ -175,18 +187,19 @@ impl<'c> Runs<'c> {
         known: &Known,
         head: &Head,
     ) -> Result<i64, rusqlite::Error> {
-        let Packed { state, wake_at, ready, .. } = *packed;
+        let Packed { facts, updated_at, .. } = packed;
         let no = known.no;
         let token = token_column(head.token);
         let Chunk { crc, data, .. } = &packed.record;
-        if (known.state, known.wake_at, known.ready) == (state, wake_at, ready) {
+        if known.facts == *facts {
             self.update_record.execute(params![
                 no,
                 token,
                 head.length,
                 head.log_lines,
                 crc,
-                data
+                data,
+                updated_at,
             ])?;
         } else {
             self.update.execute(params![
@@ -196,10 +209,12 @@ impl<'c> Runs<'c> {
                 head.log_lines,
                 crc,
                 data,
-                state,
-                wake_at,
-                ready,
-                packed.updated_at,
+                updated_at,
+                facts.state,
+                facts.wake_at,
+                facts.ready,
+                facts.ended,
+                facts.failure_code,
             ])?;
         }
         Ok(no)
@@ -218,9 +233,13 @@ fn known(row: &Row<'_>) -> rusqlite::Result<Known> {
             length: row.get(2)?,
             log_lines: row.get(3)?,
         },
-        state: row.get(4)?,
-        wake_at: row.get(5)?,
-        ready: row.get(6)?,
+        facts: Facts {
+            state: row.get(4)?,
+            wake_at: row.get(5)?,
+            ready: row.get(6)?,
+            ended: row.get(7)?,
+            failure_code: row.get(8)?,
+        },
     })
 }
 

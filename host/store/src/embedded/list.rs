@@ -57,6 +57,8 @@ fn places(
         vec![Scan::Parent]
     } else if !query.tags.is_empty() {
         vec![Scan::Tag]
+    } else if query.failure_code.is_some() {
+        vec![Scan::Failure]
     } else if !states.is_empty() && !states.contains(&StateKind::Completed) {
         states.iter().map(|state| Scan::State(*state)).collect()
     } else if query.workflow.is_some() {
@@ -86,6 +88,7 @@ fn places(
 enum Scan {
     Parent,
     Tag,
+    Failure,
     State(StateKind),
     Workflow,
     Start,
@@ -112,14 +115,16 @@ impl Scan {
                 sql.push("SELECT r.started_at, r.no FROM runs r INDEXED BY ");
                 sql.push(match scan {
                     Self::Parent => "runs_parent WHERE r.parent = ",
+                    Self::Failure => "runs_failure WHERE r.failure_code = ",
                     Self::State(_) => "runs_state WHERE r.state <> 16 AND r.state = ",
                     Self::Workflow => "runs_workflow WHERE r.workflow = ",
                     Self::Tag | Self::Start => "runs_start WHERE 1 = ",
                 });
-                match (scan, &query.workflow) {
-                    (Self::Parent, _) => sql.bind(parent(query)),
-                    (Self::State(state), _) => sql.bind(state_number(state)),
-                    (Self::Workflow, Some(workflow)) => sql.bind(workflow.clone()),
+                match (scan, &query.failure_code, &query.workflow) {
+                    (Self::Parent, ..) => sql.bind(parent(query)),
+                    (Self::State(state), ..) => sql.bind(state_number(state)),
+                    (Self::Failure, Some(code), _) => sql.bind(code.clone()),
+                    (Self::Workflow, _, Some(workflow)) => sql.bind(workflow.clone()),
                     _ => sql.bind(1),
                 }
                 ("r.started_at", "r.no")
@@ -173,6 +178,18 @@ impl Sql {
             self.push(" AND r.version = ");
             self.bind(version.clone());
         }
+        if let Some(code) = &query.failure_code {
+            self.push(" AND r.failure_code = ");
+            self.bind(code.clone());
+        }
+        if let Some(from) = query.updated_from {
+            self.push(" AND r.updated_at >= ");
+            self.bind(signed(from.as_millis()));
+        }
+        if let Some(before) = query.updated_before {
+            self.push(" AND r.updated_at < ");
+            self.bind(signed(before.as_millis()));
+        }
         if !query.states.is_empty() {
             let numbers: Vec<String> =
                 query.states.iter().map(|state| state_number(*state).to_string()).collect();
@@ -182,8 +199,6 @@ impl Sql {
 
     /// From where to where.
     fn bounds(&mut self, query: &RunQuery, behind: Option<Place>, start: &str, no: &str) {
-        // Both fit: instants end with the year 9999, and a cursor is checked when it is read.
-        let signed = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         if let Some(from) = query.started_from {
             self.push(&format!(" AND {start} >= "));
             self.bind(signed(from.as_millis()));
@@ -202,4 +217,9 @@ impl Sql {
             self.push(")");
         }
     }
+}
+
+/// It fits: instants end with the year 9999, and a cursor is checked when it is read.
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }

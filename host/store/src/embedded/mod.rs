@@ -19,6 +19,7 @@ mod modules;
 mod queue;
 mod read;
 mod readers;
+mod remove;
 mod rows;
 mod schema;
 #[cfg(test)]
@@ -26,7 +27,7 @@ mod tests;
 mod writer;
 
 use crate::{
-    Due, ModuleRecord, NewModule, Ready, Registered, RunPage, RunQuery, Store, StoreError,
+    Due, Ended, ModuleRecord, NewModule, Ready, Registered, RunPage, RunQuery, Store, StoreError,
     StoreStats,
 };
 use async_trait::async_trait;
@@ -34,6 +35,7 @@ use directory::Directory;
 use everstep_core::{Commit, Digest, Entry, InputHash, LogLine, Record, RunId, Timestamp};
 use queue::{Queue, Work, Written};
 use readers::Readers;
+use remove::{Removal, Removed};
 use rows::{Kind, Packed};
 use rusqlite::Connection;
 use std::path::PathBuf;
@@ -70,6 +72,7 @@ impl Embedded {
     }
 
     fn start(directory: Directory, connection: Connection) -> Result<Self, StoreError> {
+        remove::finish(&connection)?;
         let epoch = schema::next_epoch(&connection)?;
         let queue = Arc::new(Queue::new());
         let readers = Arc::new(Readers::new(directory.database(), Arc::clone(&queue)));
@@ -81,6 +84,13 @@ impl Embedded {
     async fn write(&self, work: Work) -> Result<Written, StoreError> {
         let answer = self.queue.push(work).await?;
         answer.await.unwrap_or_else(|_| Err(self.queue.refusal()))
+    }
+
+    async fn write_removal(&self, work: Work) -> Result<Removed, StoreError> {
+        match self.write(work).await? {
+            Written::Removed(removed) => Ok(removed),
+            _ => Err(mixed_up()),
+        }
     }
 
     fn take_running(&self) -> Option<(Writer, Directory)> {
@@ -141,11 +151,26 @@ impl Store for Embedded {
         self.readers.read(move |connection| read::ready(connection, after, limit)).await
     }
 
+    async fn ended(&self, after: Option<&Ended>, limit: usize) -> Result<Vec<Ended>, StoreError> {
+        let after = after.cloned();
+        self.readers.read(move |connection| remove::ended(connection, after.as_ref(), limit)).await
+    }
+
+    async fn remove(&self, id: RunId) -> Result<bool, StoreError> {
+        let Some(record) = self.record(id).await? else { return Ok(false) };
+        let removal = Work::Removal(Box::new(Removal::of(&record)));
+        let mut removed = self.write_removal(removal).await?;
+        while let Removed::Rows(no) = removed {
+            removed = self.write_removal(Work::Rows(no)).await?;
+        }
+        Ok(removed == Removed::Whole)
+    }
+
     async fn put_module(&self, module: NewModule) -> Result<Registered, StoreError> {
         let packed = modules::PackedModule::new(module)?;
         match self.write(Work::Module(Box::new(packed))).await? {
             Written::Module(registered) => Ok(*registered),
-            Written::Commit => Err(StoreError::corrupt("the writer mixed up its answers")),
+            _ => Err(mixed_up()),
         }
     }
 
@@ -182,6 +207,10 @@ impl Store for Embedded {
             tracing::error!(%error, "the store did not close in good order");
         }
     }
+}
+
+fn mixed_up() -> StoreError {
+    StoreError::corrupt("the writer mixed up its answers")
 }
 
 /// What an error of SQLite means when it is not one of the everyday refusals: either the file is

@@ -5,6 +5,7 @@
 //! the disk takes, the more commits share the next fsync.
 
 use crate::embedded::modules::PackedModule;
+use crate::embedded::remove::{Removal, Removed};
 use crate::embedded::rows::Packed;
 use crate::{Registered, StoreError, StoreStats};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -23,6 +24,10 @@ const LINGER: Duration = Duration::from_micros(150);
 pub(super) enum Work {
     Commit(Box<Packed>),
     Module(Box<PackedModule>),
+    /// A run that is to vanish.
+    Removal(Box<Removal>),
+    /// The rest of the rows of a removed run.
+    Rows(i64),
 }
 
 /// What was written.
@@ -30,6 +35,7 @@ pub(super) enum Work {
 pub(super) enum Written {
     Commit,
     Module(Box<Registered>),
+    Removed(Removed),
 }
 
 pub(super) type Answer = Result<Written, StoreError>;

@@ -140,6 +140,6 @@ fn in_order(
     Ok(found.collect::<Result<_, _>>()?)
 }
 
-fn millis(at: Timestamp) -> i64 {
+pub(super) fn millis(at: Timestamp) -> i64 {
     i64::try_from(at.as_millis()).unwrap_or(i64::MAX)
 }

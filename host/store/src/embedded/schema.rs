@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// The format that this version reads and writes (`PRAGMA user_version`).
-pub(super) const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 2;
 
 /// Marks the file as Everstep's (`PRAGMA application_id`): "EVST".
 const APPLICATION: u32 = 0x4556_5354;
@@ -19,14 +19,15 @@ const OLDEST_SQLITE: i32 = 3_051_003;
 
 /// One row per commit in `events` and `logs` (`seq` is the position of its first item, `n` their
 /// number), because rows are what costs. Runs have dense numbers, because small integers make small
-/// indexes. There are no tables of timers and no queue: the earliest timer of a run and its need of
+/// indexes; a number is never used again, because rows of a removed run may be there for a while. There are no tables of timers and no queue: the earliest timer of a run and its need of
 /// a host are indexed in its row. The state has no index entries for completed runs (16): that is
-/// what nearly all runs are, so a list of them finds enough without one.
+/// what nearly all runs are, so a list of them finds enough without one. Of what is indexed, most
+/// columns are null in most runs and take no room in their index.
 const TABLES: &str = "
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
 
 CREATE TABLE runs (
-    no INTEGER PRIMARY KEY,
+    no INTEGER PRIMARY KEY AUTOINCREMENT,
     run_id BLOB NOT NULL UNIQUE,
     token INTEGER NOT NULL,
     length INTEGER NOT NULL,
@@ -34,7 +35,10 @@ CREATE TABLE runs (
     state INTEGER NOT NULL,
     wake_at INTEGER,
     ready_at INTEGER,
+    ended_at INTEGER,
+    failure_code TEXT,
     started_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL,
     workflow TEXT NOT NULL,
     version TEXT NOT NULL,
     crc INTEGER NOT NULL,
@@ -48,6 +52,10 @@ CREATE INDEX runs_ready ON runs (ready_at, run_id) WHERE ready_at IS NOT NULL;
 CREATE INDEX runs_start ON runs (started_at);
 CREATE INDEX runs_workflow ON runs (workflow, started_at);
 CREATE INDEX runs_state ON runs (state, started_at) WHERE state <> 16;
+CREATE INDEX runs_ended ON runs (workflow, ended_at, run_id) WHERE ended_at IS NOT NULL;
+CREATE INDEX runs_failure ON runs (failure_code, started_at) WHERE failure_code IS NOT NULL;
+
+CREATE TABLE removed (run INTEGER PRIMARY KEY) STRICT;
 
 CREATE TABLE run_tags (
     name TEXT NOT NULL,

@@ -2,7 +2,10 @@
 //! journals and states into text.
 
 mod ask;
+mod bulk;
 mod cancel;
+mod export;
+mod filters;
 mod journal;
 mod list;
 mod logs;
@@ -33,7 +36,9 @@ pub(crate) enum Verb {
     Journal(journal::Args),
     /// Print the log lines of a run
     Logs(logs::Args),
-    /// Ask a run to stop; it may clean up first
+    /// Print whole runs as JSON lines
+    Export(export::Args),
+    /// Ask runs to stop; they may clean up first
     Cancel(cancel::Args),
     /// End a run at once, without telling its workflow
     #[command(after_help = "Examples:
@@ -64,6 +69,7 @@ pub(crate) async fn run(context: &Context, verb: Verb) -> Ended {
         Verb::Wait(args) => wait::run(context, args).await,
         Verb::Journal(args) => journal::run(context, args).await,
         Verb::Logs(args) => logs::run(context, args).await,
+        Verb::Export(args) => export::run(context, args).await,
         Verb::Cancel(args) => cancel::run(context, args).await,
         Verb::Terminate(args) => ask::terminate(context, args).await,
         Verb::Pause(args) => ask::pause(context, args).await,

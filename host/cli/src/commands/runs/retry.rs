@@ -1,22 +1,27 @@
-//! `everstep runs retry`: lets a stuck run go on from where it is, and has a failed one tried again.
+//! `everstep runs retry`: lets stuck runs go on from where they are, and has failed ones tried again.
 
+use super::bulk::{self, Targets};
 use crate::context::Context;
-use crate::exit::{Ended, Exit};
-use everstep_client::{Payload, RetryBody, RunId, TaskOutcomeBody};
+use crate::exit::{Ended, Exit, Failure};
+use everstep_client::{BulkAction, BulkBody, Payload, RetryBody, TaskOutcomeBody};
 
-/// Let a stuck run go on once its cause is mended, or try a failed one again.
+/// Let stuck runs go on once their cause is mended, or try failed ones again.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
+  everstep runs retry 0198c0de-7a2b-7c3d-8e4f-5a6b7c8d9e0f
   everstep runs retry 0198c0de-7a2b-7c3d-8e4f-5a6b7c8d9e0f --set charge='{\"paid\":true}'
   everstep runs retry 0198c0de-7a2b-7c3d-8e4f-5a6b7c8d9e0f --skip send-receipt
-  everstep runs retry 0198c0de-7a2b-7c3d-8e4f-5a6b7c8d9e0f")]
+  everstep runs retry --workflow payment --failure-code limit.memory --dry-run
+
+Without --state, filters find the runs that are stuck or failed. With --json, the result of each \
+run is one line.")]
 pub(crate) struct Args {
-    /// The run's id
-    run: RunId,
-    /// Give a failed task this output instead of trying it again
+    #[command(flatten)]
+    targets: Targets,
+    /// Give a failed task of the one run this output instead of trying it again
     #[arg(long, value_name = "TASK=JSON", value_parser = outcome)]
     set: Vec<TaskOutcomeBody>,
-    /// Go on as if this failed task had given `null`
+    /// Go on as if this failed task of the one run had given `null`
     #[arg(long, value_name = "TASK")]
     skip: Vec<String>,
 }
@@ -29,8 +34,15 @@ fn outcome(text: &str) -> Result<TaskOutcomeBody, String> {
 
 pub(crate) async fn run(context: &Context, args: Args) -> Ended {
     let skipped = args.skip.into_iter().map(|task| TaskOutcomeBody { task, output: None });
-    let outcomes = args.set.into_iter().chain(skipped).collect();
-    let run = context.client()?.retry(args.run, &RetryBody { outcomes }).await?;
+    let outcomes: Vec<_> = args.set.into_iter().chain(skipped).collect();
+    let Some(run) = args.targets.single() else {
+        if !outcomes.is_empty() {
+            let detail = "--set and --skip are for one run";
+            return Err(Failure::usage("usage", detail).fix("name one run"));
+        }
+        return bulk::run(context, args.targets, BulkBody::new(BulkAction::Retry)).await;
+    };
+    let run = context.client()?.retry(run, &RetryBody { outcomes }).await?;
     if context.output.is_json() {
         context.output.value(&run)?;
     } else {

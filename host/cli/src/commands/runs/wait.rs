@@ -26,7 +26,7 @@ pub(crate) struct Args {
     run: RunId,
     /// Wait for one of these states (repeat, or separate by commas)
     #[arg(long = "status", value_name = "STATE", value_delimiter = ',')]
-    #[arg(value_parser = super::list::parse_state)]
+    #[arg(value_parser = super::filters::parse_state)]
     states: Vec<StateKind>,
     /// The longest to wait; for ever when absent
     #[arg(long, value_name = "DURATION", value_parser = durations::parse)]

@@ -17,18 +17,26 @@ async fn closed_store() -> (tempfile::TempDir, PathBuf) {
 }
 
 #[tokio::test]
-async fn a_file_of_a_newer_format_is_refused_untouched() {
-    let (dir, database) = closed_store().await;
-    let raw = Connection::open(&database).unwrap();
-    raw.execute_batch("PRAGMA user_version = 2; UPDATE meta SET value = '9.9.9'").unwrap();
-    drop(raw);
-    let before = std::fs::read(&database).unwrap();
-    let refused = open_at(dir.path()).unwrap_err();
-    assert_eq!(refused, StoreError::Format { found: 2, known: 1, written_by: "9.9.9".into() });
-    assert!(refused.to_string().contains("format 2 by everstep 9.9.9"), "{refused}");
-    assert_eq!(std::fs::read(&database).unwrap(), before);
-    // The lock is not left behind by a refusal.
-    assert_eq!(open_at(dir.path()).unwrap_err(), refused);
+async fn a_file_of_another_format_is_refused_untouched() {
+    for (found, author) in [(schema::FORMAT - 1, "0.0.1"), (schema::FORMAT + 1, "9.9.9")] {
+        let (dir, database) = closed_store().await;
+        let raw = Connection::open(&database).unwrap();
+        raw.execute_batch(&format!(
+            "PRAGMA user_version = {found}; UPDATE meta SET value = '{author}'"
+        ))
+        .unwrap();
+        drop(raw);
+        let before = std::fs::read(&database).unwrap();
+        let refused = open_at(dir.path()).unwrap_err();
+        let expected =
+            StoreError::Format { found, known: schema::FORMAT, written_by: author.into() };
+        assert_eq!(refused, expected);
+        let words = format!("format {found} by everstep {author}");
+        assert!(refused.to_string().contains(&words), "{refused}");
+        assert_eq!(std::fs::read(&database).unwrap(), before);
+        // The lock is not left behind by a refusal.
+        assert_eq!(open_at(dir.path()).unwrap_err(), refused);
+    }
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ mod crash;
 mod damage;
 mod format;
 mod group;
+mod removal;
 mod torn;
 
 use crate::{Embedded, EmbeddedOptions, Store};
