@@ -89,10 +89,20 @@ impl Schedule {
         }
     }
 
+    /// The fire of somebody who asks for one at this time. Two that ask in the same millisecond
+    /// mean two fires.
+    #[must_use]
+    pub fn trigger(&self, now: Timestamp) -> Firing {
+        Firing::new(now.max(self.state.triggered.plus(1)), Cause::Trigger)
+    }
+
     /// Decides about a fire, given whether the run that was started last is still open. Either it
     /// is under way from now on, or what came of it is returned.
     pub fn admit(&mut self, firing: Firing, overlap: Overlap, is_open: bool) -> Option<Outcome> {
         self.pass(&firing);
+        if firing.cause == Cause::Trigger {
+            self.state.triggered = firing.at;
+        }
         let open = self.state.last_run.filter(|_| is_open);
         let Some(open) = open else {
             self.state.firing = Some(firing);

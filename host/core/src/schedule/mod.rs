@@ -134,6 +134,8 @@ pub struct Schedule {
 pub struct ScheduleState {
     /// All occurrences up to here have been dealt with.
     pub cursor: Timestamp,
+    /// When it was last triggered.
+    pub triggered: Timestamp,
     /// A fire that is under way.
     pub firing: Option<Firing>,
     /// A fire that waits for the end of the last run.

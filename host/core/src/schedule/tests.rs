@@ -293,6 +293,18 @@ fn an_open_run_is_met_by_the_policy() {
 }
 
 #[test]
+fn two_triggers_in_one_millisecond_are_two() {
+    let mut schedule = minutely(Missed::RunOnce);
+    let now = schedule.created_at;
+    let first = schedule.trigger(now);
+    assert_eq!(first.at, now);
+    schedule.admit(first.clone(), Overlap::Allow, false);
+    let second = schedule.trigger(now);
+    assert_ne!(schedule.run_of(&first), schedule.run_of(&second));
+    assert_eq!(schedule.trigger(now.plus(9)).at, now.plus(9));
+}
+
+#[test]
 fn a_pause_passes_over_what_would_have_fired() {
     let mut schedule = minutely(Missed::RunAll);
     schedule.pause();
