@@ -2,7 +2,8 @@
 //! stand in its file below `commands/`.
 
 use crate::commands::{
-    bench, build, completions, dev, doctor, inspect, modules, runs, server, start, upload,
+    bench, build, completions, dev, doctor, inspect, modules, runs, schedules, server, start,
+    upload,
 };
 use clap::{Args, Parser, Subcommand};
 
@@ -61,6 +62,9 @@ pub(crate) enum Verb {
     /// Everything about runs
     #[command(subcommand)]
     Runs(runs::Verb),
+    /// Runs at times: cron expressions and intervals
+    #[command(subcommand)]
+    Schedules(schedules::Verb),
     /// The modules that the server has
     #[command(subcommand)]
     Modules(modules::Verb),

@@ -12,6 +12,7 @@ pub mod host;
 pub mod hub;
 pub mod link;
 pub mod replay;
+pub mod schedules;
 mod server;
 pub mod service;
 pub mod timers;

@@ -9,6 +9,7 @@ use crate::dispatch::Dispatch;
 use crate::host::{self, HostOptions};
 use crate::hub::Hub;
 use crate::link::LocalLink;
+use crate::schedules;
 use crate::service::{Service, ServiceOptions, ServiceParts};
 use crate::timers::Timers;
 use everstep_engine::{Engine, EngineError, EngineOptions};
@@ -168,6 +169,7 @@ impl Server {
                 Arc::clone(&dispatch),
             )),
             tokio::spawn(sweep(Arc::clone(&store), Arc::clone(&dispatch))),
+            tokio::spawn(schedules::serve(Arc::clone(&service))),
         ];
         let http = tokio::spawn(serve_http(listener, Arc::clone(&service), drained));
         Ok(Self { address, store, service, dispatch, hub, draining, http, background, host })

@@ -30,6 +30,12 @@ pub enum StoreError {
         /// The module that has it.
         digest: Digest,
     },
+    /// The schedule has been changed, made or deleted meanwhile: read it again and decide anew.
+    #[error("the schedule has changed meanwhile")]
+    ScheduleChanged {
+        /// The revision of the one that is there.
+        revision: Option<u64>,
+    },
     /// What is stored is not what was written. Never guessed around.
     #[error("stored data is damaged: {what}")]
     Corrupt {
@@ -94,6 +100,7 @@ impl StoreError {
             Self::AlreadyExists => "store.already_exists",
             Self::LeaseLost => "store.lease_lost",
             Self::VersionTaken { .. } => "store.version_taken",
+            Self::ScheduleChanged { .. } => "store.schedule_changed",
             Self::Corrupt { .. } => "store.corrupt",
             Self::Unavailable(_) => "store.unavailable",
             Self::InUse { .. } => "store.in_use",

@@ -8,6 +8,7 @@ pub(crate) mod doctor;
 pub(crate) mod inspect;
 pub(crate) mod modules;
 pub(crate) mod runs;
+pub(crate) mod schedules;
 pub(crate) mod server;
 pub(crate) mod start;
 pub(crate) mod upload;
@@ -26,6 +27,7 @@ pub(crate) async fn run(context: &Context, verb: Verb) -> Ended {
         Verb::Start(args) => start::run(context, args).await,
         Verb::Modules(verb) => modules::run(context, verb).await,
         Verb::Runs(verb) => runs::run(context, verb).await,
+        Verb::Schedules(verb) => schedules::run(context, verb).await,
         Verb::Dev(args) => dev::run(context, args).await,
         Verb::Doctor(args) => doctor::run(context, args).await,
         Verb::Bench(args) => bench::run(context, args).await,

@@ -9,6 +9,7 @@ mod fixture;
 mod modules;
 mod protocol;
 mod runs;
+mod schedules;
 mod start;
 mod streams;
 mod wasm;

@@ -6,6 +6,7 @@
 
 use crate::embedded::modules::PackedModule;
 use crate::embedded::rows::Packed;
+use crate::embedded::schedules::ScheduleWork;
 use crate::{Registered, StoreError, StoreStats};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -23,6 +24,7 @@ const LINGER: Duration = Duration::from_micros(150);
 pub(super) enum Work {
     Commit(Box<Packed>),
     Module(Box<PackedModule>),
+    Schedule(Box<ScheduleWork>),
 }
 
 /// What was written.
@@ -30,6 +32,7 @@ pub(super) enum Work {
 pub(super) enum Written {
     Commit,
     Module(Box<Registered>),
+    Schedule { existed: bool },
 }
 
 pub(super) type Answer = Result<Written, StoreError>;

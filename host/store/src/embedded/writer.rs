@@ -10,6 +10,7 @@ use crate::embedded::apply::{Refusal, Runs};
 use crate::embedded::checkpoint::{Checkpointer, LogGauge};
 use crate::embedded::modules;
 use crate::embedded::queue::{Answer, Job, Queue, Work, Written};
+use crate::embedded::schedules;
 use rusqlite::{Connection, ErrorCode};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -151,6 +152,9 @@ fn apply_all(
             Work::Commit(packed) => runs.apply(packed).map(|()| Written::Commit),
             Work::Module(module) => modules::put(connection, module)
                 .map(|registered| Written::Module(Box::new(registered))),
+            Work::Schedule(work) => {
+                schedules::apply(connection, work).map(|existed| Written::Schedule { existed })
+            }
         };
         match applied {
             Ok(written) => answers.push(Ok(written)),
