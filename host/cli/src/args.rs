@@ -2,8 +2,8 @@
 //! stand in its file below `commands/`.
 
 use crate::commands::{
-    bench, build, completions, dev, doctor, event, inspect, modules, new, runs, server, start,
-    upload,
+    bench, build, completions, dev, doctor, event, inspect, modules, new, runs, schedules, server,
+    start, upload,
 };
 use clap::{Args, Parser, Subcommand};
 
@@ -67,6 +67,9 @@ pub(crate) enum Verb {
     /// Everything about runs
     #[command(subcommand)]
     Runs(runs::Verb),
+    /// Runs at times: cron expressions and intervals
+    #[command(subcommand)]
+    Schedules(schedules::Verb),
     /// The modules that the server has
     #[command(subcommand)]
     Modules(modules::Verb),

@@ -24,12 +24,14 @@ mod export;
 mod follow;
 mod modules;
 mod runs;
+mod schedules;
 mod sse;
 mod wait;
 
 pub use connection::{Client, Notice};
 pub use error::ClientError;
 pub use everstep_core::api::*;
+pub use everstep_core::schedule;
 pub use everstep_core::{Digest, Payload, RetryPolicy, RunId, StateKind, Timestamp};
 pub use follow::LogEvent;
 pub use runs::RunFilter;

@@ -14,6 +14,7 @@ pub mod hub;
 pub mod link;
 pub mod replay;
 mod retention;
+pub mod schedules;
 mod server;
 pub mod service;
 pub mod timers;

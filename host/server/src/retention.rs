@@ -175,6 +175,7 @@ mod tests {
             input: Payload::null(),
             options: StartOptions::default(),
             due: Some(at(1_000_000_000)),
+            parent: None,
         };
         let start = Run::start(request, at(0));
         let record = start.record.clone();

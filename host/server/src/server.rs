@@ -10,6 +10,7 @@ use crate::host::{self, HostOptions};
 use crate::hub::Hub;
 use crate::link::LocalLink;
 use crate::retention::{self, RetentionOptions};
+use crate::schedules;
 use crate::service::{Service, ServiceOptions, ServiceParts};
 use crate::timers::Timers;
 use everstep_engine::{Engine, EngineError, EngineOptions};
@@ -174,6 +175,7 @@ impl Server {
             )),
             tokio::spawn(sweep(Arc::clone(&store), Arc::clone(&dispatch))),
             tokio::spawn(retention::serve(Arc::clone(&store), options.retention)),
+            tokio::spawn(schedules::serve(Arc::clone(&service))),
         ];
         let http = tokio::spawn(serve_http(listener, Arc::clone(&service), drained));
         Ok(Self { address, store, service, dispatch, hub, draining, http, background, host })

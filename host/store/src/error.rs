@@ -36,6 +36,12 @@ pub enum StoreError {
         /// The module that has it.
         digest: Digest,
     },
+    /// The schedule has been changed, made or deleted meanwhile: read it again and decide anew.
+    #[error("the schedule has changed meanwhile")]
+    ScheduleChanged {
+        /// The revision of the one that is there.
+        revision: Option<u64>,
+    },
     /// What is stored is not what was written. Never guessed around.
     #[error("stored data is damaged: {what}")]
     Corrupt {
@@ -102,6 +108,7 @@ impl StoreError {
             Self::LeaseLost => "store.lease_lost",
             Self::NotEnded => "store.not_ended",
             Self::VersionTaken { .. } => "store.version_taken",
+            Self::ScheduleChanged { .. } => "store.schedule_changed",
             Self::Corrupt { .. } => "store.corrupt",
             Self::Unavailable(_) => "store.unavailable",
             Self::InUse { .. } => "store.in_use",

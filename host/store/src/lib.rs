@@ -17,6 +17,7 @@ mod error;
 mod memory;
 mod module;
 mod query;
+mod schedule;
 mod store;
 
 pub use embedded::{Embedded, EmbeddedOptions};
@@ -24,4 +25,5 @@ pub use error::StoreError;
 pub use memory::Memory;
 pub use module::{ModuleRecord, NewModule, Registered};
 pub use query::{Due, Ended, MAX_PAGE, Ready, RunPage, RunQuery};
+pub use schedule::SchedulePage;
 pub use store::{Store, StoreStats};

@@ -3,12 +3,15 @@
 
 use crate::admission::{Claim, Head};
 use crate::cursor::Place;
+use crate::schedule::{cursor, place};
 use crate::{
-    Due, Ended, ModuleRecord, NewModule, Ready, Registered, RunPage, RunQuery, Store, StoreError,
-    StoreStats,
+    Due, Ended, MAX_PAGE, ModuleRecord, NewModule, Ready, Registered, RunPage, RunQuery,
+    SchedulePage, Store, StoreError, StoreStats,
 };
 use async_trait::async_trait;
-use everstep_core::{Commit, Digest, Entry, InputHash, LogLine, Record, RunId, Timestamp};
+use everstep_core::{
+    Commit, Digest, Entry, InputHash, LogLine, Record, RunId, Schedule, ScheduleId, Timestamp,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -27,6 +30,9 @@ struct Shelves {
     /// Runs that there have ever been; numbers are never used again.
     numbered: u64,
     modules: Vec<(ModuleRecord, Vec<u8>)>,
+    /// By number, in the order in which they were made.
+    schedules: BTreeMap<u64, Schedule>,
+    last_schedule: u64,
     stats: StoreStats,
 }
 
@@ -155,6 +161,36 @@ impl Shelves {
         Ok(Registered { created: true, module })
     }
 
+    fn schedule_no(&self, id: ScheduleId) -> Option<u64> {
+        self.schedules.iter().find(|(_, schedule)| schedule.id == id).map(|(no, _)| *no)
+    }
+
+    fn put_schedule(&mut self, new: Schedule, expected: Option<u64>) -> Result<(), StoreError> {
+        let no = self.schedule_no(new.id);
+        let revision = no.and_then(|no| Some(self.schedules.get(&no)?.revision));
+        if revision != expected {
+            return Err(StoreError::ScheduleChanged { revision });
+        }
+        let no = no.unwrap_or_else(|| {
+            self.last_schedule += 1;
+            self.last_schedule
+        });
+        self.schedules.insert(no, new);
+        Ok(())
+    }
+
+    fn schedules(&self, after: Option<&str>, limit: usize) -> Result<SchedulePage, StoreError> {
+        let limit = limit.clamp(1, MAX_PAGE);
+        let behind = self.schedules.range(place(after)? + 1..);
+        let rows: Vec<_> = behind.take(limit + 1).collect();
+        let last = rows.get(limit - 1).filter(|_| rows.len() > limit);
+        Ok(SchedulePage {
+            cursor: last.map(|(no, _)| cursor(**no)),
+            schedules: rows.iter().take(limit).map(|(_, schedule)| (*schedule).clone()).collect(),
+            damaged: Vec::new(),
+        })
+    }
+
     fn list(&self, query: &RunQuery) -> Result<RunPage, StoreError> {
         let behind = query.cursor.as_deref().map(Place::from_cursor).transpose()?;
         let matching: Vec<_> = self
@@ -271,6 +307,29 @@ impl Store for Memory {
 
     async fn modules(&self) -> Result<Vec<ModuleRecord>, StoreError> {
         Ok(self.open()?.modules.iter().map(|(module, _)| module.clone()).collect())
+    }
+
+    async fn put_schedule(&self, new: Schedule, expected: Option<u64>) -> Result<(), StoreError> {
+        self.open()?.put_schedule(new, expected)
+    }
+
+    async fn schedule(&self, id: ScheduleId) -> Result<Option<Schedule>, StoreError> {
+        let shelves = self.open()?;
+        Ok(shelves.schedule_no(id).and_then(|no| shelves.schedules.get(&no)).cloned())
+    }
+
+    async fn schedules(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<SchedulePage, StoreError> {
+        self.open()?.schedules(after, limit)
+    }
+
+    async fn delete_schedule(&self, id: ScheduleId) -> Result<bool, StoreError> {
+        let mut shelves = self.open()?;
+        let no = shelves.schedule_no(id);
+        Ok(no.and_then(|no| shelves.schedules.remove(&no)).is_some())
     }
 
     fn epoch(&self) -> u64 {

@@ -1,12 +1,15 @@
 //! The trait that every backend implements and that the server knows nothing beyond.
 
 use crate::{
-    Due, Ended, ModuleRecord, NewModule, Ready, Registered, RunPage, RunQuery, StoreError,
+    Due, Ended, ModuleRecord, NewModule, Ready, Registered, RunPage, RunQuery, SchedulePage,
+    StoreError,
 };
 use async_trait::async_trait;
-use everstep_core::{Commit, Digest, Entry, InputHash, LogLine, Record, RunId, Timestamp};
+use everstep_core::{
+    Commit, Digest, Entry, InputHash, LogLine, Record, RunId, Schedule, ScheduleId, Timestamp,
+};
 
-/// Keeps runs, journals, log lines and modules.
+/// Keeps runs, journals, log lines, modules and schedules.
 ///
 /// A commit is admitted when the run's journal has the expected length (0 for a run that does not
 /// exist yet) and its token, if it has one, is not older than the newest token seen for the run.
@@ -118,6 +121,39 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// `Corrupt`, `Unavailable`.
     async fn modules(&self) -> Result<Vec<ModuleRecord>, StoreError>;
+
+    /// Writes a schedule, durably, when the one that is there has the revision `expected`; none for
+    /// one that is not there yet.
+    ///
+    /// # Errors
+    /// `ScheduleChanged` when something else is there; `Unavailable`.
+    async fn put_schedule(
+        &self,
+        schedule: Schedule,
+        expected: Option<u64>,
+    ) -> Result<(), StoreError>;
+
+    /// A schedule; none when there is no such one.
+    ///
+    /// # Errors
+    /// `Corrupt`, `Unavailable`.
+    async fn schedule(&self, id: ScheduleId) -> Result<Option<Schedule>, StoreError>;
+
+    /// A page of schedules in the order in which they were made, behind the page with this cursor.
+    ///
+    /// # Errors
+    /// `BadCursor`, `Unavailable`. A damaged schedule is reported in the page.
+    async fn schedules(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<SchedulePage, StoreError>;
+
+    /// Deletes a schedule, durably. Says whether there was one.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    async fn delete_schedule(&self, id: ScheduleId) -> Result<bool, StoreError>;
 
     /// A number that is larger, durably, each time the data is opened. Tokens of leases begin with
     /// it, so that none from before a restart can pass for a newer one.

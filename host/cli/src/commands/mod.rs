@@ -10,6 +10,7 @@ pub(crate) mod inspect;
 pub(crate) mod modules;
 pub(crate) mod new;
 pub(crate) mod runs;
+pub(crate) mod schedules;
 pub(crate) mod server;
 pub(crate) mod start;
 pub(crate) mod upload;
@@ -30,6 +31,7 @@ pub(crate) async fn run(context: &Context, verb: Verb) -> Ended {
         Verb::Modules(verb) => modules::run(context, verb).await,
         Verb::Event(verb) => event::run(context, verb).await,
         Verb::Runs(verb) => runs::run(context, verb).await,
+        Verb::Schedules(verb) => schedules::run(context, verb).await,
         Verb::Dev(args) => dev::run(context, args).await,
         Verb::Doctor(args) => doctor::run(context, args).await,
         Verb::Bench(args) => bench::run(context, args).await,

@@ -61,7 +61,7 @@ pub(crate) struct Args {
 /// When to try the whole run again.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Retry of the whole run")]
-struct Retry {
+pub(crate) struct Retry {
     /// Attempts in all; 1 never retries
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     retry_attempts: Option<u32>,
@@ -126,7 +126,7 @@ fn body(args: Args) -> Result<StartBody, Failure> {
 }
 
 impl Retry {
-    fn policy(&self) -> Option<RetryPolicy> {
+    pub(crate) fn policy(&self) -> Option<RetryPolicy> {
         let max_attempts = self.retry_attempts?;
         let initial_ms = durations::millis(self.retry_delay);
         Some(if max_attempts == 1 {

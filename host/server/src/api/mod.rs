@@ -17,6 +17,7 @@ mod modules;
 mod openapi;
 mod problem;
 mod runs;
+mod schedules;
 mod selection;
 
 pub use problem::ApiError;
@@ -93,6 +94,12 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(journal::page))
         .routes(routes!(logs::lines))
         .routes(routes!(export::lines))
+        .routes(routes!(schedules::create, schedules::list))
+        .routes(routes!(schedules::show, schedules::delete))
+        .routes(routes!(schedules::pause))
+        .routes(routes!(schedules::resume))
+        .routes(routes!(schedules::trigger))
+        .routes(routes!(schedules::backfill))
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))
         .routes(routes!(metrics::metrics))

@@ -119,7 +119,7 @@ fn anchor(code: &str) -> String {
 fn service_status(error: &ServiceError) -> StatusCode {
     use ServiceError as E;
     match error {
-        E::RunNotFound(_) | E::ModuleNotFound(_) => StatusCode::NOT_FOUND,
+        E::RunNotFound(_) | E::ModuleNotFound(_) | E::ScheduleNotFound(_) => StatusCode::NOT_FOUND,
         E::PayloadTooLarge { .. }
         | E::ModuleTooLarge { .. }
         | E::Module(ModuleError::TooLarge { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
@@ -138,10 +138,13 @@ fn service_status(error: &ServiceError) -> StatusCode {
         | E::KeyTemplate(_)
         | E::Module(_)
         | E::Schema { .. }
+        | E::Spec(_)
+        | E::TooManySchedules { .. }
         | E::Refused(Refusal::Limit { .. }) => StatusCode::UNPROCESSABLE_ENTITY,
         E::KeyTaken(_)
         | E::KeyInputMismatch(_)
         | E::VersionTaken { .. }
+        | E::ReferenceTaken { .. }
         | E::Refused(Refusal::IllegalTransition { .. } | Refusal::AlreadySo(_)) => {
             StatusCode::CONFLICT
         }
@@ -163,6 +166,7 @@ fn store_status(error: &StoreError) -> StatusCode {
         StoreError::Conflict { .. }
         | StoreError::AlreadyExists
         | StoreError::LeaseLost
+        | StoreError::ScheduleChanged { .. }
         | StoreError::Unavailable(_)
         | StoreError::InUse { .. }
         | StoreError::Format { .. }

@@ -1,7 +1,8 @@
 //! Why the service refuses a request. Each error has a stable code, which `docs/errors.md`
 //! documents, and a fix that says what to do; the HTTP layer turns them into problems.
 
-use everstep_core::{Digest, InvalidKey, Refusal, RunId};
+use everstep_core::schedule::SpecError;
+use everstep_core::{Digest, InvalidKey, Refusal, RunId, ScheduleId};
 use everstep_engine::ModuleError;
 use everstep_store::StoreError;
 
@@ -14,6 +15,9 @@ pub enum ServiceError {
     /// No module has this digest.
     #[error("there is no module {0}")]
     ModuleNotFound(Digest),
+    /// No schedule has this id, or the id that belongs to this reference.
+    #[error("there is no schedule {0}")]
+    ScheduleNotFound(ScheduleId),
     /// No module has this workflow.
     #[error("there is no workflow `{workflow}`; known workflows: {}", listed(known))]
     UnknownWorkflow {
@@ -140,6 +144,23 @@ pub enum ServiceError {
         /// What is wrong with it.
         problem: String,
     },
+    /// A schedule cannot fire like that.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    /// The reference belongs to a schedule that is defined otherwise.
+    #[error("the reference `{reference}` belongs to schedule {id}, which is defined otherwise")]
+    ReferenceTaken {
+        /// The reference.
+        reference: String,
+        /// The schedule that has it.
+        id: ScheduleId,
+    },
+    /// There are as many schedules as there may be.
+    #[error("there are {most} schedules already")]
+    TooManySchedules {
+        /// How many there may be.
+        most: usize,
+    },
     /// The run's state machine does not allow it.
     #[error(transparent)]
     Refused(#[from] Refusal),
@@ -181,6 +202,10 @@ impl ServiceError {
             Self::ModuleTooLarge { .. } => "module.too_large",
             Self::VersionTaken { .. } => "module.version_taken",
             Self::Schema { .. } => "module.schema",
+            Self::ScheduleNotFound(_) => "schedule.not_found",
+            Self::Spec(error) => error.code(),
+            Self::ReferenceTaken { .. } => "schedule.reference_taken",
+            Self::TooManySchedules { .. } => "schedule.too_many",
             Self::Refused(refusal) => refusal.code(),
             Self::Busy(_) => "server.busy",
             Self::Draining => "server.draining",
@@ -249,6 +274,18 @@ impl ServiceError {
                 "correct the schema: no references to other documents, no look-around in patterns"
                     .into()
             }
+            Self::ScheduleNotFound(_) => {
+                "check the id or reference; `everstep schedules list` shows the schedules".into()
+            }
+            Self::Spec(error) => error.fix().into(),
+            Self::ReferenceTaken { .. } => {
+                "use another reference, or delete that schedule and make it anew".into()
+            }
+            Self::TooManySchedules { .. } => {
+                "delete schedules that are not needed, or let one schedule start a workflow that \
+                 does the work of several"
+                    .into()
+            }
             Self::Refused(refusal) => refusal_fix(refusal).into(),
             Self::Busy(_) | Self::Draining => "try again in a moment".into(),
             Self::Store(error) => store_fix(error).into(),
@@ -277,6 +314,7 @@ fn store_fix(error: &StoreError) -> &'static str {
         }
         StoreError::Duplicate => "nothing needs to be done; the run has it",
         StoreError::NotEnded => "wait until the run has ended",
+        StoreError::ScheduleChanged { .. } => "try again; the schedule changed meanwhile",
         StoreError::VersionTaken { .. } => "give the changed workflow a new version",
         StoreError::Corrupt { .. } => {
             "keep the data as it is, check the disk, and restore it from a backup"

@@ -10,11 +10,13 @@ mod control;
 mod error;
 mod events;
 mod export;
+mod fire;
 mod follow;
 mod messages;
 mod modules;
 mod read;
 mod registry;
+mod schedules;
 mod schema;
 mod start;
 mod wait;
@@ -27,6 +29,7 @@ pub use wait::WaitFor;
 use crate::committer::Committer;
 use crate::dispatch::Dispatch;
 use crate::hub::Hub;
+use crate::schedules::Agenda;
 use everstep_core::api::RunView;
 use everstep_core::{Commit, Limits, QueueReason, Record, RunId, StateKind};
 use everstep_engine::Engine;
@@ -87,6 +90,7 @@ pub struct Service {
     uploads: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
     starts: AtomicU64,
+    agenda: Arc<Agenda>,
 }
 
 impl Service {
@@ -100,6 +104,7 @@ impl Service {
             uploads: Arc::new(Semaphore::new(options.uploads_max)),
             waiting: Arc::new(Semaphore::new(options.waiting_max)),
             starts: AtomicU64::new(0),
+            agenda: Arc::default(),
             parts,
             options,
         }
@@ -135,6 +140,11 @@ impl Service {
     #[must_use]
     pub fn queued_and_leased(&self) -> (usize, usize) {
         self.parts.dispatch.counts()
+    }
+
+    /// The store, for the loop that fires schedules.
+    pub(crate) fn store(&self) -> &Arc<dyn Store> {
+        &self.parts.store
     }
 
     /// Makes a commit true and tells everybody, even when the client hangs up meanwhile: were this

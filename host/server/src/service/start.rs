@@ -22,6 +22,22 @@ const MAX_TAGS: usize = 32;
 const LONGEST_TAG: usize = 256;
 
 impl Service {
+    /// Checks a start as if it were made now.
+    ///
+    /// # Errors
+    /// As [`Service::start`], but for those about keys.
+    pub(super) async fn check_start(&self, body: &StartBody) -> Result<(), ServiceError> {
+        let input = body.input.clone().unwrap_or_else(Payload::null);
+        let most = self.options.limits.payload_bytes;
+        if input.len() as u64 > most {
+            return Err(ServiceError::PayloadTooLarge { size: input.len() as u64, most });
+        }
+        check_options(body)?;
+        let store = &*self.parts.store;
+        let found = self.registry.find(store, &body.workflow, body.version.as_deref()).await?;
+        self.schemas.check(found.module.digest, found.workflow(), &input).await
+    }
+
     /// Starts a run; it is durable when this returns.
     ///
     /// # Errors

@@ -23,6 +23,14 @@ const ROUTES: &[&str] = &[
     "GET /v1/runs/{id}/export",
     "POST /v1/runs/{id}/cancel",
     "POST /v1/runs/{id}/retry",
+    "POST /v1/schedules",
+    "GET /v1/schedules",
+    "GET /v1/schedules/{id}",
+    "DELETE /v1/schedules/{id}",
+    "POST /v1/schedules/{id}/pause",
+    "POST /v1/schedules/{id}/resume",
+    "POST /v1/schedules/{id}/trigger",
+    "POST /v1/schedules/{id}/backfill",
     "GET /healthz",
     "GET /readyz",
     "GET /metrics",
@@ -117,12 +125,46 @@ async fn populate(fixture: &Fixture) -> RunId {
     busy
 }
 
+/// Schedules with everything that a view can carry.
+async fn check_schedules(fixture: &Fixture, document: &Value) {
+    let start = json!({"workflow": "plain", "version": "1", "input": [1], "timeout_ms": 5,
+        "retry": {"kind": "never"}, "tags": {"a": "b"}});
+    let cron = json!({"cron": {"expression": "0 9 * * *", "time_zone": "Europe/Berlin"}});
+    let body = json!({"reference": "r", "spec": cron, "start": start, "overlap": "buffer_one"});
+    let made = fixture.post_json("/v1/schedules", &body).await;
+    check(document, "POST /v1/schedules", "201", &made.json());
+    let again = fixture.post_json("/v1/schedules", &body).await;
+    check(document, "POST /v1/schedules", "200", &again.json());
+    let every = json!({"spec": {"every": {"interval_ms": 1_000}}, "start": start});
+    fixture.post_json("/v1/schedules", &every).await;
+    let range = json!({"from": "2026-05-01T00:00:00Z", "to": "2026-05-03T00:00:00Z"});
+    for (action, body) in [
+        ("trigger", json!({})),
+        ("trigger", json!({})),
+        ("trigger", json!({"overlap": "skip"})),
+        ("backfill", range.clone()),
+        ("backfill", range),
+        ("pause", json!(null)),
+        ("resume", json!(null)),
+    ] {
+        let answer = fixture.post_json(&format!("/v1/schedules/r/{action}"), &body).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let operation = format!("POST /v1/schedules/{{id}}/{action}");
+        check(document, &operation, "200", &answer.json());
+    }
+    let list = fixture.get("/v1/schedules?limit=1").await;
+    check(document, "GET /v1/schedules", "200", &list.json());
+    let shown = fixture.get("/v1/schedules/r").await;
+    check(document, "GET /v1/schedules/{id}", "200", &shown.json());
+}
+
 #[tokio::test]
 async fn answers_have_the_promised_shapes() {
     let fixture = Fixture::new().await;
     let run = populate(&fixture).await;
     let mut document = fixture.get("/openapi.json").await.json();
     close(&mut document["components"]["schemas"]);
+    check_schedules(&fixture, &document).await;
     let digest = fixture.store.modules().await.unwrap()[0].digest;
     let cases = [
         ("GET /v1/modules", "/v1/modules".to_owned()),

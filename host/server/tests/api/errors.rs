@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 const SOURCES: &[&str] = &[
     "host/core/src/refusal.rs",
     "host/core/src/run",
+    "host/core/src/schedule",
     "host/engine/src",
     "host/store/src/error.rs",
     "host/server/src",

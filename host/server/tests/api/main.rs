@@ -11,6 +11,7 @@ mod keys;
 mod modules;
 mod protocol;
 mod runs;
+mod schedules;
 mod start;
 mod streams;
 mod wasm;

@@ -12,6 +12,7 @@ mod load;
 mod modules;
 mod reads;
 mod removal;
+mod schedules;
 
 pub use commits::*;
 pub use fixture::{first, next, run_id};
@@ -20,6 +21,7 @@ pub use load::*;
 pub use modules::*;
 pub use reads::*;
 pub use removal::*;
+pub use schedules::*;
 
 /// Makes a test of every case for a backend. `$open` is an `async fn` that opens a new, empty store
 /// and returns it as `Arc<dyn Store>` together with whatever must live as long as it.
@@ -44,6 +46,9 @@ macro_rules! contract_tests {
             ready_runs_wait_in_line,
             modules_are_kept_once,
             a_version_belongs_to_one_module,
+            schedules_change_one_step_at_a_time,
+            one_change_of_a_schedule_wins,
+            schedules_are_listed_in_order,
             lists_are_filtered,
             runs_are_found_by_failure_and_by_change,
             lists_are_cut_into_pages,

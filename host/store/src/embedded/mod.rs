@@ -21,23 +21,27 @@ mod read;
 mod readers;
 mod remove;
 mod rows;
+mod schedules;
 mod schema;
 #[cfg(test)]
 mod tests;
 mod writer;
 
 use crate::{
-    Due, Ended, ModuleRecord, NewModule, Ready, Registered, RunPage, RunQuery, Store, StoreError,
-    StoreStats,
+    Due, Ended, ModuleRecord, NewModule, Ready, Registered, RunPage, RunQuery, SchedulePage, Store,
+    StoreError, StoreStats,
 };
 use async_trait::async_trait;
 use directory::Directory;
-use everstep_core::{Commit, Digest, Entry, InputHash, LogLine, Record, RunId, Timestamp};
+use everstep_core::{
+    Commit, Digest, Entry, InputHash, LogLine, Record, RunId, Schedule, ScheduleId, Timestamp,
+};
 use queue::{Queue, Work, Written};
 use readers::Readers;
 use remove::{Removal, Removed};
 use rows::{Kind, Packed};
 use rusqlite::Connection;
+use schedules::ScheduleWork;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use writer::Writer;
@@ -184,6 +188,33 @@ impl Store for Embedded {
 
     async fn modules(&self) -> Result<Vec<ModuleRecord>, StoreError> {
         self.readers.read(modules::all).await
+    }
+
+    async fn put_schedule(
+        &self,
+        schedule: Schedule,
+        expected: Option<u64>,
+    ) -> Result<(), StoreError> {
+        let work = ScheduleWork::put(&schedule, expected)?;
+        self.write(Work::Schedule(Box::new(work))).await.map(drop)
+    }
+
+    async fn schedule(&self, id: ScheduleId) -> Result<Option<Schedule>, StoreError> {
+        self.readers.read(move |connection| schedules::find(connection, id)).await
+    }
+
+    async fn schedules(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<SchedulePage, StoreError> {
+        let after = after.map(str::to_owned);
+        self.readers.read(move |c| schedules::page(c, after.as_deref(), limit)).await
+    }
+
+    async fn delete_schedule(&self, id: ScheduleId) -> Result<bool, StoreError> {
+        let written = self.write(Work::Schedule(Box::new(ScheduleWork::Delete { id }))).await?;
+        Ok(matches!(written, Written::Schedule { existed: true }))
     }
 
     fn epoch(&self) -> u64 {

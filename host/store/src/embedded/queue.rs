@@ -7,6 +7,7 @@
 use crate::embedded::modules::PackedModule;
 use crate::embedded::remove::{Removal, Removed};
 use crate::embedded::rows::Packed;
+use crate::embedded::schedules::ScheduleWork;
 use crate::{Registered, StoreError, StoreStats};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -28,6 +29,7 @@ pub(super) enum Work {
     Removal(Box<Removal>),
     /// The rest of the rows of a removed run.
     Rows(i64),
+    Schedule(Box<ScheduleWork>),
 }
 
 /// What was written.
@@ -36,6 +38,7 @@ pub(super) enum Written {
     Commit,
     Module(Box<Registered>),
     Removed(Removed),
+    Schedule { existed: bool },
 }
 
 pub(super) type Answer = Result<Written, StoreError>;

@@ -22,6 +22,7 @@ pub(super) enum Kind {
     Logs,
     Record,
     Manifest,
+    Schedule,
 }
 
 impl Kind {
@@ -32,6 +33,7 @@ impl Kind {
             Self::Logs => 2,
             Self::Record => 3,
             Self::Manifest => 4,
+            Self::Schedule => 5,
         }
     }
 
@@ -41,6 +43,7 @@ impl Kind {
             Self::Logs => "log",
             Self::Record => "record",
             Self::Manifest => "manifest",
+            Self::Schedule => "schedule",
         }
     }
 }
@@ -134,7 +137,7 @@ fn pack<T: Serialize>(
     Ok(Some(Chunk { seq, n, crc: checksum(kind, run.as_bytes(), seq, n, &data), data }))
 }
 
-fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, StoreError> {
+pub(super) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, StoreError> {
     let mut data = Vec::with_capacity(512);
     rmp_serde::encode::write_named(&mut data, value)
         .map_err(|error| StoreError::Inconsistent(error.to_string()))?;

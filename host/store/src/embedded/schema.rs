@@ -109,6 +109,18 @@ CREATE TABLE module_versions (
 ) STRICT, WITHOUT ROWID;
 ";
 
+/// What came to format 1 later. A file without it is as good: it is made when the file is opened.
+/// The number of a schedule is never given twice, because cursors of lists are made of them.
+const ADDED_TABLES: &str = "
+CREATE TABLE IF NOT EXISTS schedules (
+    no INTEGER PRIMARY KEY AUTOINCREMENT,
+    id BLOB NOT NULL UNIQUE,
+    revision INTEGER NOT NULL,
+    crc INTEGER NOT NULL,
+    rec BLOB NOT NULL
+) STRICT;
+";
+
 /// The connection of the writer thread. Creates the tables in a new file.
 pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
     if rusqlite::version_number() < OLDEST_SQLITE {
@@ -137,6 +149,7 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
              PRAGMA user_version = {FORMAT}; COMMIT;"
         ))?;
     }
+    connection.execute_batch(ADDED_TABLES)?;
     connection.execute(
         "INSERT INTO meta VALUES ('written_by', ?1) ON CONFLICT DO UPDATE
          SET value = excluded.value WHERE value <> excluded.value",

@@ -11,6 +11,7 @@ use crate::embedded::checkpoint::{Checkpointer, LogGauge};
 use crate::embedded::modules;
 use crate::embedded::queue::{Answer, Job, Queue, Work, Written};
 use crate::embedded::remove;
+use crate::embedded::schedules;
 use rusqlite::{Connection, ErrorCode};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -155,6 +156,9 @@ fn apply_all(
             Work::Removal(removal) => runs.remove(removal).map(Written::Removed),
             Work::Rows(no) => {
                 remove::rows(connection, *no).map(Written::Removed).map_err(Refusal::Broken)
+            }
+            Work::Schedule(work) => {
+                schedules::apply(connection, work).map(|existed| Written::Schedule { existed })
             }
         };
         match applied {

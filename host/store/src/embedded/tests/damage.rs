@@ -5,7 +5,8 @@ use super::open_at;
 use crate::contract::{first, next, run_id};
 use crate::{NewModule, RunQuery, Store, StoreError};
 use everstep_core::manifest::{FORMAT, Manifest};
-use everstep_core::{Digest, Timestamp};
+use everstep_core::schedule::{ScheduleBody, ScheduledStart, Spec};
+use everstep_core::{Digest, Schedule, Timestamp};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
@@ -135,4 +136,28 @@ async fn damaged_modules_are_noticed() {
     corrupt(store.modules().await, &[&two.to_string()]);
     assert!(store.module(one).await.unwrap().is_some());
     assert_eq!(store.module_bytes(two).await.unwrap(), Some(b"two".to_vec()));
+}
+
+#[tokio::test]
+async fn a_damaged_schedule_is_noticed_and_hides_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open_at(dir.path()).unwrap();
+    let schedule = |reference: &str| {
+        let spec = Spec::Every { interval_ms: 1_000, offset_ms: 0 };
+        let body = ScheduleBody {
+            reference: Some(reference.into()),
+            ..ScheduleBody::new(spec, ScheduledStart::new("w"))
+        };
+        Schedule::new(body, [0; 16], Timestamp::from_millis(5)).unwrap()
+    };
+    let (one, two) = (schedule("one"), schedule("two"));
+    for schedule in [&one, &two] {
+        store.put_schedule(schedule.clone(), None).await.unwrap();
+    }
+    let raw = Connection::open(dir.path().join("data").join("everstep.db")).unwrap();
+    raw.execute_batch(&flip("schedules", "rec", "no = 1")).unwrap();
+    drop(raw);
+    corrupt(store.schedule(one.id).await, &[&one.id.to_string(), "checksum"]);
+    let page = store.schedules(None, 10).await.unwrap();
+    assert_eq!((page.schedules, page.damaged), (vec![two], vec![one.id]));
 }

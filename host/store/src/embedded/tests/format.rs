@@ -107,3 +107,15 @@ fn a_transaction_of_the_writer_waits_for_the_disk() {
     assert_eq!(setting("PRAGMA fullfsync").unwrap(), 1);
     assert_eq!(setting("PRAGMA page_size").unwrap(), 4_096);
 }
+
+/// As it was before there were schedules.
+#[tokio::test]
+async fn a_file_without_a_table_that_came_later_gets_it() {
+    let (dir, database) = closed_store().await;
+    let raw = Connection::open(&database).unwrap();
+    raw.execute_batch("DROP TABLE schedules").unwrap();
+    drop(raw);
+    let store = open_at(dir.path()).unwrap();
+    assert_eq!(store.record(run_id(1)).await.unwrap(), Some(first(1).record));
+    assert!(store.schedules(None, 10).await.unwrap().schedules.is_empty());
+}
