@@ -197,7 +197,7 @@ impl TaskContext {
     pub fn secret(&self, name: &str) -> TaskResult<String> {
         host::control::secret(name).ok_or_else(|| {
             let message = format!(
-                "there is no secret `{name}`: give it to the server (`--secret {name}=…`) and list \
+                "there is no secret `{name}`: give it to the server (`--secret {name}=@FILE`) and list \
                  it on the task (`secrets = [\"{name}\"]`)"
             );
             crate::Failure::new("secret.missing", message).not_retryable()

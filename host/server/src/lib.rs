@@ -19,6 +19,7 @@ mod server;
 pub mod service;
 pub mod timers;
 
+pub use everstep_engine::Secrets;
 pub use host::HostOptions;
 pub use retention::RetentionOptions;
 pub use server::{Server, ServerError, ServerOptions};

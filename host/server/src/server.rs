@@ -13,7 +13,7 @@ use crate::retention::{self, RetentionOptions};
 use crate::schedules;
 use crate::service::{Service, ServiceOptions, ServiceParts};
 use crate::timers::Timers;
-use everstep_engine::{Engine, EngineError, EngineOptions};
+use everstep_engine::{Engine, EngineError, EngineOptions, Secrets};
 use everstep_store::{Embedded, EmbeddedOptions, Store, StoreError};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -39,6 +39,8 @@ pub struct ServerOptions {
     pub lease: Duration,
     /// How long runs are kept after their end.
     pub retention: RetentionOptions,
+    /// What tasks may ask for by name, if their module's grants say so.
+    pub secrets: Secrets,
     /// Threads of the host; none for one per processor.
     pub host_threads: Option<usize>,
 }
@@ -54,6 +56,7 @@ impl ServerOptions {
             service: ServiceOptions::default(),
             lease: Duration::from_secs(15),
             retention: RetentionOptions::default(),
+            secrets: Secrets::default(),
             host_threads: None,
         }
     }
@@ -236,6 +239,7 @@ fn engine_options(options: &ServerOptions) -> EngineOptions {
         module_bytes_max: usize::try_from(options.service.module_bytes_max).unwrap_or(usize::MAX),
         max_instances: count(host.concurrency + host.warm_instances + SPARE_INSTANCES),
         max_tasks: count(host.task_concurrency),
+        secrets: options.secrets.clone(),
         ..EngineOptions::default()
     }
 }

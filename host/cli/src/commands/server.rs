@@ -5,7 +5,7 @@ use crate::context::Context;
 use crate::durations;
 use crate::exit::{Ended, Exit, Failure};
 use crate::output::Output;
-use everstep_server::{HostOptions, RetentionOptions, Server, ServerError, ServerOptions};
+use everstep_server::{HostOptions, RetentionOptions, Secrets, Server, ServerError, ServerOptions};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -26,6 +26,7 @@ Examples:
   everstep server
   everstep server --listen 0.0.0.0:9090 --store /var/lib/everstep
   everstep server --listen 127.0.0.1:0 --json
+  everstep server --secret MAIL_TOKEN --secret STRIPE_KEY=@/run/secrets/stripe
   everstep server --retention 90d --retention-workflow ping=1d --retention-export /var/lib/everstep/old")]
 pub(crate) struct Args {
     /// Address and port; port 0 takes a free one
@@ -41,8 +42,26 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", conflicts_with = "no_host")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=16_384))]
     concurrency: Option<u32>,
+    /// A secret for tasks that ask for it: from a file, or from the variable of that name (repeat
+    /// for more)
+    #[arg(long = "secret", value_name = "NAME[=@FILE]", value_parser = parse_secret)]
+    secrets: Vec<(String, String)>,
     #[command(flatten)]
     retention: Retention,
+}
+
+/// A secret is not typed: a command line can be seen by everybody on the machine.
+fn parse_secret(text: &str) -> Result<(String, String), String> {
+    let value = match text.split_once('=') {
+        None => std::env::var(text).map_err(|_| format!("there is no variable `{text}`"))?,
+        Some((_, file)) => {
+            let file = file.strip_prefix('@').ok_or("write NAME=@FILE, or NAME for a variable")?;
+            let value = std::fs::read_to_string(file).map_err(|e| format!("{file}: {e}"))?;
+            value.trim_end_matches(['\r', '\n']).to_owned()
+        }
+    };
+    let name = text.split_once('=').map_or(text, |(name, _)| name);
+    Ok((name.to_owned(), value))
 }
 
 /// What becomes of runs that have ended.
@@ -100,6 +119,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Ended {
         host
     });
     options.retention = args.retention.options();
+    options.secrets = Secrets::new(args.secrets.into_iter().collect());
     log_to_stderr(output);
     let server = start(options).await?;
     let url = url(&server);
