@@ -71,7 +71,12 @@ async fn descend(client: &Client, top: RunId, levels: usize) -> Vec<RunId> {
     let mut line = vec![top];
     while line.len() < levels {
         let above = reach(client, *line.last().unwrap(), StateKind::AwaitingChild).await;
-        line.push(above.child.unwrap());
+        let child = above.child.unwrap();
+        // The parent knows the id before the child is there.
+        while client.run(child).await.is_err_and(|error| error.code() == "run.not_found") {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        line.push(child);
     }
     reach(client, *line.last().unwrap(), StateKind::AwaitingEvent).await;
     line

@@ -69,8 +69,9 @@ async fn an_event_is_received_once_whatever_the_run_is_doing() {
     let report = completed(&client, run).await;
     assert_eq!(report, json!({ "loaded": 5, "approved_by": "Ada" }));
     assert!(client.send_event(run, &yes).await.unwrap().duplicate, "when it has ended");
-    let late = client.send_event(run, &event("approval", &json!({ "by": "x", "granted": true })));
-    assert_eq!(late.await.unwrap_err().code(), "run.illegal_transition");
+    let late = event("approval", &json!({ "by": "Eve", "granted": true }));
+    let late = client.send_event(run, &late).await.unwrap_err();
+    assert_eq!(late.code(), "run.illegal_transition");
     let received = journal(&client, run)
         .await
         .iter()

@@ -10,12 +10,16 @@ use wasmtime::Engine;
 use wasmtime::component::Component;
 
 /// The interfaces of the contract that a module may import.
-const IMPORTS: [&str; 7] = [
+const IMPORTS: [&str; 11] = [
     "everstep:workflow/types",
+    "everstep:workflow/children",
     "everstep:workflow/context",
+    "everstep:workflow/control",
+    "everstep:workflow/events",
     "everstep:workflow/logger",
     "everstep:workflow/operations",
     "everstep:workflow/outcome",
+    "everstep:workflow/state",
     "everstep:workflow/task",
     "everstep:workflow/timer",
 ];

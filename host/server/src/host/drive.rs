@@ -5,19 +5,21 @@
 //! be thrown away. A conflict or an interrupted activation drops run and guest and loads them
 //! anew; task results that had come in by then are kept aside and used again.
 
+mod stuck;
+mod tell;
+
 use super::causes;
 use super::executions::Executions;
 use super::gates::Gates;
 use super::load::{self, LoadError, Modules};
-use super::messages;
 use super::tasks::Ended;
 use super::warm::{Resting, Warm};
 use crate::clock;
 use crate::link::{HandBack, HostLink, LinkError};
 use crate::replay::context;
 use everstep_core::{
-    Activation, Commit, Delivery, Finished, Input, LogLine, Next, Record, Refusal, Run, RunState,
-    StuckCause, Token,
+    Activation, Commit, Delivery, Finished, Input, LogLine, Next, Record, Refusal, Run, StuckCause,
+    Token,
 };
 use everstep_engine::{ActivationError, Engine, Module};
 use std::sync::Arc;
@@ -28,10 +30,6 @@ use tokio::sync::{Notify, Semaphore, watch};
 const BATCH_ENTRIES: usize = 256;
 /// Bytes of task results and log lines that may be decided before a commit.
 const BATCH_BYTES: usize = 8 << 20;
-/// Messages to other runs that are on their way at once.
-const MESSAGES: usize = 256;
-/// The pause before messages are sent again that may have been lost.
-const RESEND: Duration = Duration::from_millis(500);
 /// How often an activation that the host interrupted is repeated before the run counts as stuck.
 const INTERRUPTIONS_MAX: u32 = 3;
 
@@ -241,53 +239,6 @@ impl<'a> Driver<'a> {
         }
     }
 
-    /// Tells other runs what this one has to say, and takes in what they answer.
-    async fn send_messages(
-        &mut self,
-        guest: &mut Resting,
-        module: &Arc<Module>,
-    ) -> Result<(), Stop> {
-        let messages = guest.run.take_messages(MESSAGES);
-        let (replies, lost) = messages::send(&*self.parts.link, self.record.id(), messages).await;
-        for (id, reply) in replies {
-            let finished = guest.run.answered(id, reply, clock::now());
-            self.finish(guest, module, finished, Vec::new()).await?;
-        }
-        self.flush().await?;
-        match lost {
-            false => Ok(()),
-            true => Err(Stop::Back(HandBack::Later(RESEND))),
-        }
-    }
-
-    /// Tells other runs what a run that has ended still has to say. The guest is not needed.
-    async fn wind_up<T>(&mut self, mut run: Run) -> Result<T, Stop> {
-        if !run.record().is_terminal() {
-            // Somebody had it tried again meanwhile.
-            self.record = run.record().clone();
-            return Err(Stop::Reload);
-        }
-        if self.record.ready && !run.has_messages() {
-            self.staged = Some(run.restate());
-        }
-        while run.has_messages() {
-            let messages = run.take_messages(MESSAGES);
-            let (replies, lost) =
-                messages::send(&*self.parts.link, self.record.id(), messages).await;
-            for (id, reply) in replies {
-                if let Finished::Decide(input) = run.answered(id, reply, clock::now()) {
-                    self.decide(&mut run, input)?;
-                }
-            }
-            self.flush().await?;
-            if lost {
-                return Err(Stop::Back(HandBack::Later(RESEND)));
-            }
-        }
-        self.flush().await?;
-        Err(Stop::Back(HandBack::Idle(None)))
-    }
-
     async fn activate(
         &mut self,
         guest: &mut Resting,
@@ -457,43 +408,6 @@ impl<'a> Driver<'a> {
         let wake_at = guest.run.record().wake_at;
         self.parts.warm.put(guest);
         Err(Stop::Back(HandBack::Idle(wake_at)))
-    }
-
-    /// Writes that the run is stuck. The guest is gone; what the state machine needs is folded from
-    /// the journal, without a replay.
-    async fn get_stuck(&mut self, cause: StuckCause, undelivered: Option<Delivery>) -> Stop {
-        tracing::warn!(run = %self.record.id(), code = cause.code, message = cause.message, "stuck");
-        self.staged = None;
-        let mut run = match load::fold(&self.record, &*self.parts.link).await {
-            Ok(run) => run,
-            // The journal itself is damaged: nothing can be decided, only noted.
-            Err(LoadError::Stuck(cause)) => return self.note_damage(cause).await,
-            Err(error) => return error.into(),
-        };
-        let input = Input::Stuck { cause, undelivered };
-        match run.handle(input, clock::now()) {
-            Ok(commit) => self.staged = Some(commit),
-            Err(_) => return Stop::Back(HandBack::Idle(None)),
-        }
-        match self.flush().await {
-            Ok(()) => Stop::Back(HandBack::Idle(None)),
-            Err(stop) => stop,
-        }
-    }
-
-    async fn note_damage(&mut self, cause: StuckCause) -> Stop {
-        let mut record = self.record.clone();
-        record.state = RunState::Stuck { cause };
-        record.ready = false;
-        record.wake_at = None;
-        let (entries, logs, references) = (Vec::new(), Vec::new(), Vec::new());
-        let expected_length = record.length;
-        let token = None;
-        self.staged = Some(Commit { expected_length, token, entries, logs, record, references });
-        match self.flush().await {
-            Ok(()) => Stop::Back(HandBack::Idle(None)),
-            Err(stop) => stop,
-        }
     }
 }
 

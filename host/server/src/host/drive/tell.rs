@@ -1,0 +1,66 @@
+//! What a run has to tell other runs, while it goes on and when it has ended. Nothing is taken out of
+//! its outbox before the other side has it.
+
+use super::{Driver, Stop};
+use crate::clock;
+use crate::host::messages;
+use crate::host::warm::Resting;
+use crate::link::HandBack;
+use everstep_core::{Finished, Run};
+use everstep_engine::Module;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Messages to other runs that are on their way at once.
+const MESSAGES: usize = 256;
+/// The pause before messages are sent again that may have been lost.
+const RESEND: Duration = Duration::from_millis(500);
+
+impl Driver<'_> {
+    /// Tells other runs what this one has to say, and takes in what they answer.
+    pub(super) async fn send_messages(
+        &mut self,
+        guest: &mut Resting,
+        module: &Arc<Module>,
+    ) -> Result<(), Stop> {
+        let messages = guest.run.take_messages(MESSAGES);
+        let (replies, lost) = messages::send(&*self.parts.link, self.record.id(), messages).await;
+        for (id, reply) in replies {
+            let finished = guest.run.answered(id, reply, clock::now());
+            self.finish(guest, module, finished, Vec::new()).await?;
+        }
+        self.flush().await?;
+        match lost {
+            false => Ok(()),
+            true => Err(Stop::Back(HandBack::Later(RESEND))),
+        }
+    }
+
+    /// Tells other runs what a run that has ended still has to say. The guest is not needed.
+    pub(super) async fn wind_up<T>(&mut self, mut run: Run) -> Result<T, Stop> {
+        if !run.record().is_terminal() {
+            // Somebody had it tried again meanwhile.
+            self.record = run.record().clone();
+            return Err(Stop::Reload);
+        }
+        if self.record.ready && !run.has_messages() {
+            self.staged = Some(run.restate());
+        }
+        while run.has_messages() {
+            let messages = run.take_messages(MESSAGES);
+            let (replies, lost) =
+                messages::send(&*self.parts.link, self.record.id(), messages).await;
+            for (id, reply) in replies {
+                if let Finished::Decide(input) = run.answered(id, reply, clock::now()) {
+                    self.decide(&mut run, input)?;
+                }
+            }
+            self.flush().await?;
+            if lost {
+                return Err(Stop::Back(HandBack::Later(RESEND)));
+            }
+        }
+        self.flush().await?;
+        Err(Stop::Back(HandBack::Idle(None)))
+    }
+}
