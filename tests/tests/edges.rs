@@ -86,7 +86,7 @@ async fn a_long_journal_is_rebuilt_after_a_kill() {
     let (server, directory) = with("bench").await;
     let address = server.address().to_owned();
     let client = server.client();
-    let run = start(&client, "sequential", &json!({ "steps": 6_000 })).await;
+    let run = start(&client, "bench-steps", &json!({ "steps": 6_000 })).await;
     while client.run(run).await.unwrap().journal_length < 4_000 {
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }

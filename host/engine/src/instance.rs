@@ -116,6 +116,7 @@ impl WorkflowInstance {
         state.now = delivery.at;
         state.logs.stand_at(delivery.at);
         state.phase = Phase::Active;
+        state.taken_bytes = 0;
         let result = self.call(&delivery.completion, input);
         self.fuel_used = self.fuel.saturating_sub(self.store.get_fuel().unwrap_or(0));
         if let Err(error) = result {

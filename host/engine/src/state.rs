@@ -13,6 +13,10 @@ use std::sync::Arc;
 /// The stream of random numbers behind `context.random`.
 const CONTEXT_STREAM: u64 = 1;
 
+/// The most bytes of values that one activation may hand over: they stand in the memory of the host
+/// until they are durable. Part of [`crate::CONFIG_VERSION`].
+const ACTIVATION_BYTES: u64 = 128 << 20;
+
 /// The run that an instance executes. Fixed for one attempt.
 #[derive(Debug, Clone)]
 pub struct RunContext {
@@ -57,6 +61,8 @@ pub(crate) struct WorkflowState {
     pub(crate) commands: Vec<Command>,
     pub(crate) outcome: Option<Outcome>,
     pub(crate) published: Option<Payload>,
+    /// Bytes of values that the guest handed over in this activation.
+    pub(crate) taken_bytes: u64,
     /// What the journal says was recorded in the activation that is being replayed.
     pub(crate) values: VecDeque<(String, Payload)>,
     pub(crate) logs: LogBuffer,
@@ -92,6 +98,7 @@ impl WorkflowState {
             commands: Vec::new(),
             outcome: None,
             published: None,
+            taken_bytes: 0,
             values: VecDeque::new(),
             logs: LogBuffer::new(Clock::Standing(epoch), None, attempt, &limits),
             // Not the attempt: a second attempt must compute the same inputs, or the results of
@@ -154,13 +161,19 @@ impl WorkflowState {
     }
 
     /// Takes a JSON value from the guest.
-    pub(crate) fn payload(&self, bytes: &[u8], what: &str) -> Result<Payload, Fault> {
+    pub(crate) fn payload(&mut self, bytes: &[u8], what: &str) -> Result<Payload, Fault> {
         let limit = self.limits.payload_bytes;
         if bytes.len() as u64 > limit {
             return Err(Fault::limit(
                 "limit.payload_bytes",
                 format!("{what} has {} bytes; the limit is {limit}", bytes.len()),
             ));
+        }
+        self.taken_bytes = self.taken_bytes.saturating_add(bytes.len() as u64);
+        if self.taken_bytes > ACTIVATION_BYTES {
+            let message =
+                format!("one activation handed over more than {ACTIVATION_BYTES} bytes of values");
+            return Err(Fault::limit("limit.activation_bytes", message));
         }
         Payload::from_bytes(bytes).map_err(|e| Fault::contract(format!("{what} is {e}")))
     }

@@ -274,3 +274,23 @@ fn a_full_engine_says_so() {
     held.pop();
     module.instantiate(run(9)).unwrap();
 }
+
+/// What a guest hands over stands in the host's memory until it is durable.
+#[test]
+fn the_values_of_one_activation_are_bounded_together() {
+    let data = format!("\"{}\"", "x".repeat(16_000));
+    let publish = r#"(import "everstep:workflow/state@0.1.0" "publish"
+        (func $publish (param i32 i32)))"#;
+    let flood = Guest {
+        imports: publish,
+        data: &data,
+        start: "(loop $l (call $publish (i32.const 1000) (i32.const 16002)) (br $l))",
+        ..Guest::default()
+    };
+    let stopped = cause(instance(&engine(), &flood).activate(&start_at(5), &payload("1")));
+    assert_eq!(stopped.code, "limit.activation_bytes");
+    let once = "(call $publish (i32.const 1000) (i32.const 16002))";
+    let large = Guest { start: once, imports: publish, data: &data, ..Guest::default() };
+    let activation = instance(&engine(), &large).activate(&start_at(5), &payload("1")).unwrap();
+    assert_eq!(activation.published, Some(payload(&data)));
+}

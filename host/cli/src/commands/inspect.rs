@@ -81,11 +81,19 @@ pub(super) fn definitions(manifest: &Manifest, paint: Paint) -> Vec<String> {
     let mut lines = section(paint, "workflows", text::table(&workflows));
     let tasks: Vec<_> = manifest.tasks.iter().map(task).collect();
     lines.extend(section(paint, "tasks", text::table(&tasks)));
-    let grants = manifest.tasks.iter().flat_map(|task| {
-        task.grants.hosts.iter().map(|host| format!("{} may reach {host}", task.name))
-    });
-    lines.extend(section(paint, "grants", grants.map(|line| text::one_line(&line, 160)).collect()));
+    lines.extend(section(paint, "grants", grants(manifest)));
     lines
+}
+
+/// What the tasks ask for, one line each.
+pub(super) fn grants(manifest: &Manifest) -> Vec<String> {
+    let of_task = |task: &TaskDefinition| {
+        let hosts = task.grants.hosts.iter().map(|host| format!("may reach {host}"));
+        let secrets = task.grants.secrets.iter().map(|name| format!("may read secret {name}"));
+        let grants = hosts.chain(secrets).map(|grant| format!("{} {grant}", task.name));
+        grants.map(|line| text::one_line(&line, 160)).collect::<Vec<_>>()
+    };
+    manifest.tasks.iter().flat_map(of_task).collect()
 }
 
 fn section(paint: Paint, title: &str, lines: Vec<String>) -> Vec<String> {
@@ -101,6 +109,11 @@ fn workflow(workflow: &WorkflowDefinition) -> Vec<String> {
     notes.extend(workflow.retry.as_ref().map(retry));
     notes.extend(workflow.key.as_ref().map(|key| format!("key {key}")));
     notes.extend(workflow.timeout_ms.map(|ms| format!("at most {}", duration(ms))));
+    let events: Vec<&str> =
+        workflow.events.iter().flat_map(|events| events.keys()).map(String::as_str).collect();
+    if !events.is_empty() {
+        notes.push(format!("events {}", events.join(" ")));
+    }
     row(
         &format!("{} {}", workflow.name, workflow.version),
         workflow.input.as_ref(),
@@ -119,6 +132,11 @@ fn task(task: &TaskDefinition) -> Vec<String> {
     for (what, limit) in limits {
         notes.extend(limit.map(|ms| format!("{what} at most {}", duration(ms))));
     }
+    let silence = task.heartbeat_timeout_ms;
+    notes.extend(silence.map(|ms| format!("a heartbeat every {}", duration(ms))));
+    notes.extend(task.concurrency.map(|most| format!("{most} at once")));
+    let rate = task.rate.map(|rate| (rate.tasks, duration(u64::from(rate.per_ms.get()))));
+    notes.extend(rate.map(|(tasks, per)| format!("{tasks} per {per}")));
     row(&task.name, task.input.as_ref(), task.output.as_ref(), &notes, task.description.as_deref())
 }
 
@@ -173,10 +191,13 @@ mod tests {
         let manifest = Manifest::parse(
             br#"{"format":1,"sdk":"everstep-sdk 0.1.0","workflows":[
             {"name":"onboarding","version":"1.0","input":{"title":"Signup","type":"object"},
-            "output":{"type":"string"},"timeout_ms":172800000,"key":"user-${email}"},{"name":"x","version":"2"}],
+            "output":{"type":"string"},"timeout_ms":172800000,"key":"user-${email}",
+            "events":{"approved":{},"paid":{}}},{"name":"x","version":"2"}],
             "tasks":[{"name":"send","description":"Sends it.",
             "retry":{"kind":"fixed","max_attempts":3,"delay_ms":1500},"attempt_timeout_ms":30000,
-            "grants":{"hosts":["api.example.com","localhost:*"]}},{"name":"load"}]}"#,
+            "grants":{"hosts":["api.example.com","localhost:*"],"secrets":["MAIL_TOKEN"]}},
+            {"name":"load","concurrency":2,"rate":{"tasks":10,"per_ms":60000},
+            "heartbeat_timeout_ms":5000}]}"#,
         )
         .unwrap();
         insta::assert_snapshot!(definitions(&manifest, Paint::plain()).join("\n"));

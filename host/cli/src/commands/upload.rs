@@ -31,6 +31,9 @@ pub(crate) async fn run(context: &Context, args: Args) -> Ended {
     for name in workflows(&uploaded.module) {
         context.output.note(&format!("  {name}"));
     }
+    for grant in super::inspect::grants(&uploaded.module.manifest) {
+        context.output.note(&format!("  {grant}"));
+    }
     Ok(Exit::Done)
 }
 

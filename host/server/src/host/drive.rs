@@ -280,7 +280,8 @@ impl<'a> Driver<'a> {
         use everstep_core::Completion;
         if let Completion::Start { attempt, .. } = &delivery.completion {
             guest.instance = None;
-            guest.instance = Some(module.instantiate(context(&self.record, *attempt))?);
+            // Not from our own record: the run may have begun anew in this very batch.
+            guest.instance = Some(module.instantiate(context(guest.run.record(), *attempt))?);
         }
         match &mut guest.instance {
             Some(instance) => instance.activate(delivery, guest.run.input()),

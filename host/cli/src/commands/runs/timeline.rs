@@ -51,6 +51,12 @@ impl Timeline<'_> {
         if run.attempt > 1 {
             rows.push(("attempt", run.attempt.to_string()));
         }
+        if let Some(parent) = run.parent {
+            rows.push(("parent", parent.to_string()));
+        }
+        if let Some(published) = &run.published {
+            rows.push(("shows", text::one_line(published.as_str(), 120)));
+        }
         if let Some(key) = &run.options.idempotency_key {
             rows.push(("key", text::one_line(key, 120)));
         }
