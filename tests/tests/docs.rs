@@ -1,6 +1,6 @@
 //! The documents, held to what they say: the quick start of the README is done as it stands, the
-//! program of the SDK guide is compiled, and every command, option, route, file and test that a page
-//! names exists.
+//! programs of the SDK guides are compiled, and every command, option, route, file and test that a
+//! page names exists.
 //!
 //! Pages mark their blocks. `<!-- file: PATH -->` in front of a block: it is that file.
 //! `<!-- background -->`: the command goes on while the others run. `<!-- output -->`: the commands
@@ -13,6 +13,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+/// The pages whose blocks of Rust, one after the other, are a crate each, with some of what
+/// `everstep inspect` says of it.
+const GUIDES: &[(&str, &[&str])] = &[
+    ("writing-workflows", &["shop-order 1.0", "charge may reach pay.example.com"]),
+    ("events-and-children", &["expense 1.0", "sum 1.0"]),
+    ("task-control", &["nightly 1.0", "send-mail may reach mail.example.com"]),
+];
 
 /// A fenced block of a page.
 #[derive(Debug, Default)]
@@ -187,19 +195,23 @@ fn the_quick_start_works_as_it_stands() {
 }
 
 #[test]
-fn the_program_of_the_guide_is_a_module() {
-    let folder = workplace().join("guide");
+fn the_programs_of_the_guides_are_modules() {
     let manifest = blocks("README.md").into_iter().find(|block| block.language == "toml").unwrap();
-    write_manifest(&folder.join("Cargo.toml"), &manifest.text.replace("\"hello\"", "\"guide\""));
-    let guide = blocks("docs/writing-workflows.md");
-    let rust = guide.iter().filter(|block| block.language == "rust");
-    let program: Vec<_> = rust.map(|block| block.text.as_str()).collect();
-    write(&folder.join("src/lib.rs"), &program.join("\n"));
-    let text = "everstep inspect \"$(everstep build)\"\n".to_owned();
-    let inspect = Block { place: "docs/writing-workflows.md".into(), text, ..Block::default() };
-    let printed = bash(&inspect, &folder, "http://127.0.0.1:9");
-    for named in ["shop-order 1.0", "charge may reach pay.example.com"] {
-        assert!(printed.contains(named), "{named} is not in:\n{printed}");
+    for (name, expected) in GUIDES {
+        let folder = workplace().join(name);
+        let page = format!("docs/{name}.md");
+        let named = manifest.text.replace("\"hello\"", &format!("\"{name}\""));
+        write_manifest(&folder.join("Cargo.toml"), &named);
+        let guide = blocks(&page);
+        let rust = guide.iter().filter(|block| block.language == "rust");
+        let program: Vec<_> = rust.map(|block| block.text.as_str()).collect();
+        write(&folder.join("src/lib.rs"), &program.join("\n"));
+        let text = "everstep inspect \"$(everstep build)\"\n".to_owned();
+        let inspect = Block { place: page, text, ..Block::default() };
+        let printed = bash(&inspect, &folder, "http://127.0.0.1:9");
+        for said in *expected {
+            assert!(printed.contains(said), "{name}: {said} is not in:\n{printed}");
+        }
     }
 }
 
@@ -207,7 +219,8 @@ fn the_program_of_the_guide_is_a_module() {
 fn blocks_say_what_they_are() {
     let mut offences = Vec::new();
     for page in pages() {
-        let is_compiled = page == "README.md" || page == "docs/writing-workflows.md";
+        let is_guide = GUIDES.iter().any(|(name, _)| page == format!("docs/{name}.md"));
+        let is_compiled = page == "README.md" || is_guide;
         for block in blocks(&page) {
             let known = match block.language.as_str() {
                 "text" | "json" | "sh" => true,
