@@ -65,6 +65,10 @@ impl Failure {
         Self::new(CONTINUED, "the run begins anew").with_details(input)
     }
 
+    pub(crate) fn is_continued(&self) -> bool {
+        self.code == CONTINUED
+    }
+
     /// The input with which the run is to begin anew.
     pub(crate) fn into_continued(self) -> Result<Value, Self> {
         match self {

@@ -73,6 +73,9 @@ pub async fn saga<T>(
         }
     };
     let Err(failure) = ended else { return ended };
+    if failure.is_continued() {
+        return Err(failure);
+    }
     let failures = saga.compensate().await;
     if failures.is_empty() {
         return Err(failure);

@@ -148,6 +148,16 @@ async fn a_child_that_cannot_be_started_is_an_error_of_the_author() {
     assert!(children(&client, run).await.is_empty());
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn children_of_a_workflow_with_a_key_are_children_all_the_same() {
+    let (server, _directory) = family().await;
+    let client = server.client();
+    let taken = start(&client, "named", &json!({ "name": "Ann" })).await;
+    assert_eq!(completed(&client, taken).await, json!("Ann"));
+    let run = start(&client, "twins", &json!({ "name": "Ann" })).await;
+    assert_eq!(completed(&client, run).await, json!(["Ann", "Ann"]));
+}
+
 /// A run that starts itself for ever is stopped at some depth, and all of it ends.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn generations_are_bounded() {

@@ -49,6 +49,10 @@ async fn messages_are_echoed_in_order_over_generations_and_kills() {
     assert!(journal[0].seq > 40, "what was before is gone: {:?}", journal[0]);
     assert_eq!(journal[0].entry.event.name(), "RunContinued");
     assert!(journal.len() < 20, "{}", journal.len());
+    let cli = everstep_tests::Cli::new(&format!("http://{address}"));
+    let exported = cli.done(&["runs", "export", &run.to_string()]);
+    let entries = exported.lines().filter(|line| line.contains("\"kind\":\"entry\"")).count();
+    assert_eq!(entries, journal.len(), "what there is can be exported");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -93,6 +93,27 @@ async fn strange(run: Run, input: Strange) -> WorkflowResult<serde_json::Value> 
     run.start_child(&input.workflow, &(), ChildOptions::default()).await
 }
 
+#[payload]
+struct Named {
+    name: String,
+}
+
+/// Has a key; as a child it has its name from its parent all the same.
+#[workflow(version = "1.0", key = "named-${name}")]
+async fn named(_run: Run, input: Named) -> WorkflowResult<String> {
+    Ok(input.name)
+}
+
+/// Starts two children that would have the same key.
+#[workflow(version = "1.0")]
+async fn twins(run: Run, input: Named) -> WorkflowResult<(String, String)> {
+    let twin = || named.start_child(&run, Named { name: input.name.clone() });
+    let (one, other) = (twin(), twin());
+    Ok((one.await?, other.await?))
+}
+
 use everstep_sdk::serde_json;
 
-everstep_sdk::module!(workflows: [gather, square, cascade, mentor, apprentice, strange]);
+everstep_sdk::module!(
+    workflows: [gather, square, cascade, mentor, apprentice, strange, named, twins]
+);

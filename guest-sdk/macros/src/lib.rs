@@ -24,6 +24,10 @@ use proc_macro::TokenStream;
 ///     // or: retry = fixed(max_attempts = 3, delay = secs(5)), retry = never
 ///     attempt_timeout = secs(30),
 ///     total_timeout = hours(1),
+///     heartbeat_timeout = secs(10),              // fail an attempt that is silent for longer
+///     concurrency = 5,                           // attempts that a host executes at once
+///     rate = per_second(10),                     // or per_minute(…), per_hour(…)
+///     secrets = ["MAIL_TOKEN"],                  // what it may ask the server for
 ///     hosts = ["api.example.com", "127.0.0.1:*"], // what it may reach by HTTP
 /// )]
 /// async fn send_email(context: TaskContext, input: Email) -> TaskResult<()> { … }
@@ -48,6 +52,7 @@ pub fn task(arguments: TokenStream, item: TokenStream) -> TokenStream {
 ///     name = "user-onboarding",         // default: the fn's name with `_` as `-`
 ///     retry = fixed(max_attempts = 2),  // of the whole run; default: never
 ///     timeout = days(30),               // of the whole run; default: none
+///     events(verified = Verified),      // the events that it takes, with the types of their data
 ///     key = "user-${email}",            // idempotency key of starts that bring none; default: none
 /// )]
 /// async fn onboarding(run: Run, input: Signup) -> WorkflowResult<Onboarded> { … }

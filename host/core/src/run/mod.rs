@@ -173,6 +173,10 @@ impl Run {
             return Next::Wait(self.wake_at(None));
         }
         let at = now.max(self.last_at);
+        if self.attempt_due().is_some() && self.record.cancel.is_some() {
+            // Between two attempts nobody is there to be told.
+            return Next::Decide(Input::Expired);
+        }
         if let Some(start_at) = self.attempt_due() {
             if start_at > now {
                 return Next::Wait(self.record.wake_at);

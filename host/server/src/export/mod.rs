@@ -55,7 +55,7 @@ async fn next(
     match stage {
         Stage::Run => {
             let line = Line::Run(&RunView::from(record));
-            Ok(Some((text([line])?, Stage::Entries(0))))
+            Ok(Some((text([line])?, Stage::Entries(record.first))))
         }
         Stage::Entries(from) if from < record.length => {
             let mut entries = store.journal(run, from, PAGE).await?;

@@ -67,7 +67,12 @@ impl Service {
         let store = &*self.parts.store;
         let found = self.registry.find(store, &body.workflow, body.version.as_deref()).await?;
         let (digest, workflow) = (found.module.digest, found.workflow());
-        match derived_key(&body, workflow, &input) {
+        // A child has its name from its parent.
+        let key = match child {
+            Some(_) => Ok(None),
+            None => derived_key(&body, workflow, &input),
+        };
+        match key {
             Ok(None) => {}
             Ok(key) => {
                 body.idempotency_key = key;

@@ -239,6 +239,18 @@ fn a_run_begins_anew_with_what_has_not_been_told() {
 }
 
 #[test]
+fn a_run_that_is_asked_to_stop_between_two_attempts_begins_no_other() {
+    let retry = Some(RetryPolicy::Fixed { max_attempts: 2, delay_ms: 500 });
+    let mut b = Bench::new(StartOptions { retry, ..StartOptions::default() });
+    b.deliver(t(0), ends(Outcome::Failed(Failure::new("boom", "it failed"))));
+    b.external(External::Pause { reason: "wait".into() }, t(1)).unwrap();
+    b.external(External::Cancel { reason: "no".into(), grace_ms: 9_000 }, t(2)).unwrap();
+    let Next::Decide(input) = b.run.next(t(3)) else { panic!("{:?}", b.run.next(t(3))) };
+    let commit = b.run.handle(input, t(3)).unwrap();
+    assert!(matches!(&commit.record.state, RunState::Cancelled { reason } if reason == "no"));
+}
+
+#[test]
 fn the_most_events_that_wait_are_bounded() {
     let mut b = Bench::new(StartOptions::default());
     for _ in 0..6 {
