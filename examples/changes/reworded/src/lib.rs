@@ -1,5 +1,5 @@
-//! The workflow of `../../steps.rs`; what differs is the variant.
+//! The workflow of `../../steps.inc`; what differs is the variant.
 
 const VARIANT: Variant = Reworded;
 
-include!("../../steps.rs");
+include!("../../steps.inc");
