@@ -15,10 +15,6 @@ mod text;
 use clap::Parser;
 use std::process::ExitCode;
 
-/// Many small values live and die on many threads; docs/performance.md has the difference.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     let cli = args::Cli::parse();
     let output = output::Output::new(cli.global.json);

@@ -270,3 +270,24 @@ fn recorded_values_come_back_from_the_journal() {
     assert!(step.check(&asks(vec![value("8"), sleep(1, 5)])).is_ok(), "the name counts");
     assert!(step.check(&asks(vec![sleep(1, 5)])).is_err());
 }
+
+/// A journal may have any length: nothing of it stays in the state of the run or in its record.
+#[test]
+fn two_hundred_thousand_steps_leave_nothing_behind() {
+    let mut b = Bench::new(StartOptions::default());
+    b.deliver(t(0), asks(vec![task(1, "a")]));
+    let size =
+        |run: &Run| (format!("{run:?}").len(), rmp_serde::to_vec(run.record()).unwrap().len());
+    let before = size(&b.run);
+    for op in 1..=200_000 {
+        assert_eq!(b.run.start_tasks(t(op), 9).len(), 1);
+        let Finished::Deliver(delivery) = b.finish(op, Ok(json("5")), t(op)) else { panic!() };
+        let activation = asks(vec![task(op + 1, "a")]);
+        let commit = b.run.handle(Input::Activated { delivery, activation }, t(op)).unwrap();
+        assert_eq!(commit.entries.len(), 2);
+    }
+    assert_eq!(b.run.record().length, 400_003);
+    let after = size(&b.run);
+    // Numbers have more digits.
+    assert!(after.0 < before.0 + 100 && after.1 < before.1 + 30, "{before:?} {after:?}");
+}
