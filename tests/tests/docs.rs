@@ -215,12 +215,26 @@ fn the_programs_of_the_guides_are_modules() {
     }
 }
 
+/// The blocks of the guide are those of a test file, so they are compiled and executed with it. Only
+/// the folder of the crate under test differs.
+#[test]
+fn the_tests_of_the_guide_to_testing_are_executed() {
+    let tests = read("host/testing/tests/guide.rs");
+    let guide = blocks("docs/testing.md");
+    let rust: Vec<_> = guide.iter().filter(|block| block.language == "rust").collect();
+    assert!(!rust.is_empty(), "docs/testing.md shows no test");
+    for block in rust {
+        let text = block.text.replace("env!(\"CARGO_MANIFEST_DIR\")", "TRIAL");
+        assert!(tests.contains(&text), "{} is not in host/testing/tests/guide.rs", block.place);
+    }
+}
+
 #[test]
 fn blocks_say_what_they_are() {
     let mut offences = Vec::new();
     for page in pages() {
         let is_guide = GUIDES.iter().any(|(name, _)| page == format!("docs/{name}.md"));
-        let is_compiled = page == "README.md" || is_guide;
+        let is_compiled = is_guide || page == "README.md" || page == "docs/testing.md";
         for block in blocks(&page) {
             let known = match block.language.as_str() {
                 "text" | "json" | "sh" => true,

@@ -2,7 +2,7 @@
 //! test of its own (`crash.rs`), `sandbox-probe` too (`sandbox.rs`).
 #![allow(clippy::unwrap_used)]
 
-use everstep_client::{CancelBody, EntryView, RunId, StartBody, StateKind};
+use everstep_client::{CancelBody, EntryView, EventBody, Payload, RunId, StartBody, StateKind};
 use everstep_core::{JournalEvent, Timestamp};
 use everstep_tests::{
     Ledger, ServerProcess, body, completed, guest, journal, reach, start, upload,
@@ -160,6 +160,20 @@ async fn morning_begins_when_it_is_due() {
 
 async fn began(client: &everstep_client::Client, run: RunId) -> bool {
     count(&journal(client, run).await, "AttemptStarted") > 0
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn trial_ends_with_a_payment_or_without() {
+    let fixture = with("trial").await;
+    let client = fixture.server.client();
+    let paying = start(&client, "trial", &json!({ "user": "u1" })).await;
+    let waiting = start(&client, "trial", &json!({ "user": "u2", "trial_ms": 300 })).await;
+    let data = Some(Payload::from_value(&json!({ "amount_cents": 900 })).unwrap());
+    let payment = EventBody { name: "payment".into(), data, reference: None };
+    client.send_event(paying, &payment).await.unwrap();
+    assert_eq!(completed(&client, paying).await, json!({ "subscribed": true }));
+    assert_eq!(completed(&client, waiting).await, json!({ "subscribed": false }));
+    assert_eq!(count(&journal(&client, waiting).await, "EventTimedOut"), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
