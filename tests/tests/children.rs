@@ -121,7 +121,8 @@ async fn the_value_comes_up_again_through_all_levels() {
     let client = server.client();
     let top = start(&client, "cascade", &json!({ "levels": 4 })).await;
     let line = descend(&client, top, 4).await;
-    assert_eq!(line[1], top.child(OpId(1)), "a child's id comes from its parent");
+    let started_at = client.run(top).await.unwrap().started_at;
+    assert_eq!(line[1], top.child(OpId(1), started_at), "a child's id comes from its parent");
     client.send_event(line[3], &go(7)).await.unwrap();
     assert_eq!(completed(&client, top).await, json!(10));
 }
@@ -133,6 +134,11 @@ async fn parent_and_child_tell_each_other_things() {
     let run = start(&client, "mentor", &json!({ "patience_ms": 30 })).await;
     let lesson = json!({ "hurried": true, "heard": "how long may I take?", "learned": 42 });
     assert_eq!(completed(&client, run).await, lesson);
+    // An event that is sent in the very activation that starts the child comes behind the start.
+    for _ in 0..10 {
+        let run = start(&client, "hasty", &json!(null)).await;
+        assert_eq!(completed(&client, run).await, json!(5));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -33,8 +33,11 @@ struct Transcript {
 /// Repeats messages until somebody says that it is enough.
 #[workflow(version = "1.0", events(message = String, close = ()))]
 async fn echo(run: Run, mut chat: Chat) -> WorkflowResult<Transcript> {
-    let greeting = run.side_value("greeting", || format!("generation {}", chat.generation))?;
+    let greet = || format!("generation {}, {}", chat.generation, run.uuid());
+    let greeting = run.side_value("greeting", greet)?;
     run.logger().info(greeting, fields![]);
+    // What is drawn behind a side value is the same in a replay, which does not compute it.
+    run.sleep_named(&format!("breath-{}", run.random() % 1_000), millis(1)).await;
     for _ in 0..chat.per_generation {
         select! {
             message = run.event::<String>("message") => chat.said.push(message),

@@ -82,6 +82,14 @@ async fn apprentice(run: Run) -> WorkflowResult<u64> {
     Ok(run.event::<u64>("hurry").await)
 }
 
+/// Tells its apprentice to hurry before that has begun.
+#[workflow(version = "1.0", events(question = String))]
+async fn hasty(run: Run) -> WorkflowResult<u64> {
+    let child = apprentice.start_child(&run, ());
+    child.send("hurry", &5_u64).await?;
+    child.await
+}
+
 #[payload]
 struct Strange {
     workflow: String,
@@ -115,5 +123,5 @@ async fn twins(run: Run, input: Named) -> WorkflowResult<(String, String)> {
 use everstep_sdk::serde_json;
 
 everstep_sdk::module!(
-    workflows: [gather, square, cascade, mentor, apprentice, strange, named, twins]
+    workflows: [gather, square, cascade, mentor, apprentice, hasty, strange, named, twins]
 );

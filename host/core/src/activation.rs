@@ -167,6 +167,27 @@ pub struct Activation {
     pub published: Option<Payload>,
 }
 
+impl Activation {
+    /// About how many bytes of values it adds to a commit.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let command = |command: &Command| match command {
+            Command::StartTask { input, .. } => input.len(),
+            Command::SendEvent { event, .. } => event.data.len(),
+            Command::StartChild { request, .. } => request.input.len(),
+            Command::RecordValue { value, .. } => value.len(),
+            Command::StartTimer { .. }
+            | Command::AwaitEvent { .. }
+            | Command::CancelOperation { .. } => 0,
+        };
+        let outcome = match &self.outcome {
+            Some(Outcome::Completed(value) | Outcome::Continued(value)) => value.len(),
+            _ => 0,
+        };
+        self.commands.iter().map(command).sum::<usize>() + outcome
+    }
+}
+
 /// What makes a command of a replay the same command: its kind, its name and the hash of its input.
 /// The length of a sleep and the options of a task are no part of it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

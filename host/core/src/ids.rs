@@ -32,10 +32,13 @@ impl RunId {
         Self(Uuid::new_v5(&KEY_NAMESPACE, &name))
     }
 
-    /// The id of the child run that is operation `op` of this run (UUID version 5).
+    /// The id of the child run that is operation `op` of this run (UUID version 5). An id that
+    /// belongs to a key may be used again when its run is gone; then the time of the start tells
+    /// the children apart.
     #[must_use]
-    pub fn child(&self, op: OpId) -> Self {
-        Self(Uuid::new_v5(&self.0, &op.0.to_be_bytes()))
+    pub fn child(&self, op: OpId, started_at: crate::Timestamp) -> Self {
+        let name = [op.0, started_at.as_millis()].map(u64::to_be_bytes).concat();
+        Self(Uuid::new_v5(&self.0, &name))
     }
 
     /// The sixteen bytes under which stores file the run.

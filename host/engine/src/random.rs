@@ -16,6 +16,11 @@ impl Stream {
         Self(mixer.next())
     }
 
+    /// A stream that goes another way from here, while this one stands still.
+    pub(crate) fn fork(&self) -> Self {
+        Self::new(self.0, 3)
+    }
+
     /// The next number.
     pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);

@@ -32,6 +32,8 @@ pub struct RunContext {
     pub attempt: u32,
     /// The run whose child it is.
     pub parent: Option<RunId>,
+    /// When its start was accepted.
+    pub started_at: Timestamp,
     /// Where its journal begins; differs each time that the run begins anew.
     pub first: u64,
     /// The bounds that were recorded with the run.
@@ -61,6 +63,8 @@ pub(crate) struct WorkflowState {
     pub(crate) commands: Vec<Command>,
     pub(crate) outcome: Option<Outcome>,
     pub(crate) published: Option<Payload>,
+    /// Values that are being computed, with the random numbers as they stood before.
+    pub(crate) computing: Vec<(String, Stream, (Stream, Stream))>,
     /// Bytes of values that the guest handed over in this activation.
     pub(crate) taken_bytes: u64,
     /// What the journal says was recorded in the activation that is being replayed.
@@ -99,6 +103,7 @@ impl WorkflowState {
             outcome: None,
             published: None,
             taken_bytes: 0,
+            computing: Vec::new(),
             values: VecDeque::new(),
             logs: LogBuffer::new(Clock::Standing(epoch), None, attempt, &limits),
             // Not the attempt: a second attempt must compute the same inputs, or the results of

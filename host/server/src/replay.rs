@@ -17,6 +17,7 @@ pub fn context(record: &Record, attempt: u32) -> RunContext {
         options: Payload::from_value(&origin.options).unwrap_or_else(|_| Payload::null()),
         attempt,
         parent: origin.parent.map(|parent| parent.run),
+        started_at: origin.started_at,
         first: record.first,
         limits: origin.limits,
     }

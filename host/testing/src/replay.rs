@@ -16,6 +16,7 @@ pub(crate) fn context(origin: &Origin, first: u64, attempt: u32) -> RunContext {
         options: Payload::from_value(&origin.options).expect("options have a JSON form"),
         attempt,
         parent: origin.parent.map(|parent| parent.run),
+        started_at: origin.started_at,
         first,
         limits: origin.limits,
     }

@@ -106,7 +106,7 @@ fn a_run_begins_anew_with_the_events_that_wait() {
         for word in ["a", "b", "c", "d", "e"] {
             world.send_event(run, "message", word);
         }
-        world.run_until_idle();
+        world.advance(hours(1));
         assert_eq!(world.published(run), Some(json!(["a", "b", "c", "d", "e"])));
         assert_eq!(count(world, run, "RunContinued"), 2);
         world.send_event(run, "close", ());

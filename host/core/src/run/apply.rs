@@ -96,7 +96,7 @@ impl Run {
         self.record.next_op = *next_op;
         for (nth, event) in events.iter().enumerate() {
             let nth = u32::try_from(nth).unwrap_or(u32::MAX);
-            self.mailbox.put(Deferred { seq, nth }, event);
+            self.mailbox.put(Deferred { seq, nth }, self.last_at, event);
         }
         for (id, message) in messages {
             self.outbox.put(id.op, message.clone());
@@ -146,7 +146,8 @@ impl Run {
                 }
             }
             JournalEvent::EventReceived { event } => {
-                self.mailbox.put(Deferred { seq: self.record.length, nth: 0 }, event);
+                let position = Deferred { seq: self.record.length, nth: 0 };
+                self.mailbox.put(position, at, event);
             }
             JournalEvent::ChildEnded { op, result } => self.child_ended(*op, result)?,
             JournalEvent::RunPaused { reason } => self.paused = Some(reason.clone()),
@@ -349,6 +350,7 @@ impl Run {
             }
         }
         self.retry = Some((at, None));
+        self.record.cancel = None;
         self.record.keeps_results = true;
         self.record.limited_from = at;
         self.record.state = RunState::Queued { reason: QueueReason::Retry };

@@ -344,14 +344,15 @@ impl Run {
             },
             Command::SendEvent { op, to, event } => {
                 let mut event = event.clone();
-                let own = || format!("{}/{op}", self.record.origin.id);
+                let origin = &self.record.origin;
+                let own = || format!("{}@{}/{op}", origin.id, origin.started_at.as_millis());
                 event.reference.get_or_insert_with(own);
                 let reuses = self.reuse.candidates(&command.identity()).next();
                 JournalEvent::EventSent { op: *op, to: *to, event, reuses }
             }
             Command::StartChild { op, request } => JournalEvent::ChildScheduled {
                 op: *op,
-                child: self.record.origin.id.child(*op),
+                child: self.record.origin.id.child(*op, self.record.origin.started_at),
                 request: request.clone(),
                 reuses: self.reuse.candidates(&command.identity()).next(),
             },
@@ -403,33 +404,6 @@ impl Run {
                 JournalEvent::RunTimedOut { failure }
             }
         }
-    }
-
-    fn check_limits(&self, delivery: &Delivery, activation: &Activation) -> Result<(), Refusal> {
-        let mut started = 0;
-        let mut ended = u64::from(matches!(delivery.completion, Completion::Operation { .. }));
-        for command in &activation.commands {
-            match command {
-                Command::CancelOperation { .. } => ended += 1,
-                Command::RecordValue { .. } => {}
-                Command::StartTask { .. }
-                | Command::StartTimer { .. }
-                | Command::AwaitEvent { .. }
-                | Command::SendEvent { .. }
-                | Command::StartChild { .. } => started += 1,
-            }
-        }
-        let after = (self.record.pending + started).saturating_sub(ended);
-        let limit = self.record.origin.limits.pending_operations;
-        if started > 0 && after > limit {
-            return Err(Refusal::Limit {
-                code: "limit.pending_operations",
-                message: format!(
-                    "the run would have {after} pending operations; {limit} are allowed"
-                ),
-            });
-        }
-        Ok(())
     }
 }
 

@@ -238,6 +238,7 @@ fn retry(after: &mut Record, outcomes: Vec<SetOutcome>, at: Timestamp) -> Option
     }
     after.keeps_results = true;
     after.limited_from = at;
+    after.cancel = None;
     after.wake_at = Some(at);
     Some(JournalEvent::RetryRequested { outcomes })
 }

@@ -1,12 +1,22 @@
 //! Events that have been received and not yet waited for, in the order in which they came.
 
-use crate::{Deferred, Payload, UserEvent};
+use crate::{Deferred, Payload, Timestamp, UserEvent};
 use std::collections::{BTreeMap, VecDeque};
+
+/// An event that has been received.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Mail {
+    /// Where it stands in the journal.
+    pub(super) at: Deferred,
+    /// When it came. A wait whose time was up by then does not get it.
+    pub(super) received: Timestamp,
+    pub(super) data: Payload,
+}
 
 /// See the module.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct Mailbox {
-    by_name: BTreeMap<String, VecDeque<(Deferred, Payload)>>,
+    by_name: BTreeMap<String, VecDeque<Mail>>,
     len: usize,
 }
 
@@ -15,23 +25,24 @@ impl Mailbox {
         self.len
     }
 
-    pub(super) fn put(&mut self, at: Deferred, event: &UserEvent) {
+    pub(super) fn put(&mut self, at: Deferred, received: Timestamp, event: &UserEvent) {
         self.len += 1;
-        self.by_name.entry(event.name.clone()).or_default().push_back((at, event.data.clone()));
+        let mail = Mail { at, received, data: event.data.clone() };
+        self.by_name.entry(event.name.clone()).or_default().push_back(mail);
     }
 
     /// The oldest event of this name.
-    pub(super) fn first(&self, name: &str) -> Option<&(Deferred, Payload)> {
+    pub(super) fn first(&self, name: &str) -> Option<&Mail> {
         self.by_name.get(name)?.front()
     }
 
     /// Takes the oldest event of this name, which must be the one that stands there.
     pub(super) fn take(&mut self, name: &str, at: Deferred) -> Option<Payload> {
         let events = self.by_name.get_mut(name)?;
-        if events.front()?.0 != at {
+        if events.front()?.at != at {
             return None;
         }
-        let (_, data) = events.pop_front()?;
+        let Mail { data, .. } = events.pop_front()?;
         if events.is_empty() {
             self.by_name.remove(name);
         }
@@ -44,7 +55,7 @@ impl Mailbox {
         let mut events: Vec<_> = self
             .by_name
             .iter()
-            .flat_map(|(name, events)| events.iter().map(move |(at, data)| (*at, name, data)))
+            .flat_map(|(name, events)| events.iter().map(move |mail| (mail.at, name, &mail.data)))
             .collect();
         events.sort_by_key(|(at, ..)| *at);
         let event = |(_, name, data): (Deferred, &String, &Payload)| UserEvent {

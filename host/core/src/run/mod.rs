@@ -9,6 +9,7 @@
 //! effects.
 
 mod apply;
+mod bounds;
 mod decide;
 mod external;
 mod identity;
@@ -208,9 +209,12 @@ impl Run {
 
     /// The oldest event that is waited for, and the wait that gets it: the one that began first.
     fn awaited_event(&self) -> Option<(OpId, Deferred, Payload)> {
-        let found = |(name, op)| self.mailbox.first(name).map(|(at, data)| (op, *at, data));
-        let oldest = self.operations.waits().filter_map(found).min_by_key(|(_, at, _)| *at);
-        oldest.map(|(op, at, data)| (op, at, data.clone()))
+        let found = |name: &str| {
+            let mail = self.mailbox.first(name)?;
+            Some((self.operations.wait_for(name, mail.received)?, mail))
+        };
+        let oldest = self.operations.awaited().filter_map(found).min_by_key(|(_, mail)| mail.at);
+        oldest.map(|(op, mail)| (op, mail.at, mail.data.clone()))
     }
 
     /// When the next attempt of the run is due; none while one is under way.
@@ -244,6 +248,11 @@ impl Run {
             return Vec::new();
         }
         self.outbox.take(most)
+    }
+
+    /// Notes that these messages may not have come through: they are to be sent again.
+    pub fn lost_messages(&mut self, lost: impl IntoIterator<Item = MessageId>) {
+        lost.into_iter().for_each(|id| self.outbox.lost(id));
     }
 
     /// Whether a message could be sent now.

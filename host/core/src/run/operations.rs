@@ -260,9 +260,18 @@ impl Operations {
         }
     }
 
-    /// The names of events that are waited for, each with the wait that began first.
-    pub(super) fn waits(&self) -> impl Iterator<Item = (&str, OpId)> {
-        self.waits.iter().filter_map(|(name, ops)| Some((name.as_str(), *ops.first()?)))
+    /// The names of events that are waited for.
+    pub(super) fn awaited(&self) -> impl Iterator<Item = &str> {
+        self.waits.keys().map(String::as_str)
+    }
+
+    /// The wait that began first of those that take an event of this name and time.
+    pub(super) fn wait_for(&self, name: &str, received: Timestamp) -> Option<OpId> {
+        let in_time = |op: &OpId| match self.pending.get(op) {
+            Some(Pending::Event { timeout_at, .. }) => timeout_at.is_none_or(|at| received <= at),
+            _ => false,
+        };
+        self.waits.get(name)?.iter().copied().find(in_time)
     }
 
     /// The children that are to be stopped when the run gives up what is pending.

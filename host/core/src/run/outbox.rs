@@ -50,6 +50,13 @@ impl Outbox {
         taken
     }
 
+    /// Notes that a message was taken but may not have come through.
+    pub(super) fn lost(&mut self, id: MessageId) {
+        if self.messages.contains_key(&id) {
+            self.unsent.insert(id);
+        }
+    }
+
     pub(super) fn has_unsent(&self) -> bool {
         !self.unsent.is_empty()
     }

@@ -6,6 +6,9 @@ use crate::fault::Fault;
 use crate::state::WorkflowState;
 use everstep_core::{ChildRequest, Command, OnParentEnd, StartOptions};
 
+/// The most tags of a run.
+const MAX_TAGS: usize = 32;
+
 impl Host for WorkflowState {
     fn start(
         &mut self,
@@ -19,8 +22,19 @@ impl Host for WorkflowState {
             let message = format!("the retry of child `{workflow}`: {problem}");
             return Err(Fault::contract(message).into());
         }
+        if let Some(version) = &options.version {
+            self.check_name(version, "a version")?;
+        }
+        if options.tags.len() > MAX_TAGS {
+            let message = format!("a child run has at most {MAX_TAGS} tags");
+            return Err(Fault::contract(message).into());
+        }
+        for (name, value) in &options.tags {
+            self.check_name(name, "a tag")?;
+            self.check_name(value, "the value of a tag")?;
+        }
         let input = self.payload(&input, "the input of a child run")?;
-        let run = self.run()?.run_id;
+        let (run, started_at) = (self.run()?.run_id, self.run()?.started_at);
         let op = self.next_op("starting a child run")?;
         let request = Box::new(ChildRequest {
             workflow,
@@ -39,6 +53,6 @@ impl Host for WorkflowState {
             },
         });
         self.commands.push(Command::StartChild { op, request });
-        Ok(Child { op: op.0, run_id: run.child(op).to_string() })
+        Ok(Child { op: op.0, run_id: run.child(op, started_at).to_string() })
     }
 }

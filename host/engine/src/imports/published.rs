@@ -25,7 +25,12 @@ impl Host for WorkflowState {
     fn recall(&mut self, name: String) -> wasmtime::Result<Option<Vec<u8>>> {
         self.check_active("recalling a value")?;
         let known = self.values.front().is_some_and(|(recorded, _)| *recorded == name);
-        let Some((name, value)) = self.values.pop_front().filter(|_| known) else {
+        let recorded = if known { self.values.pop_front() } else { None };
+        let Some((name, value)) = recorded else {
+            // What is computed now is not computed in a replay, so its random numbers must not
+            // shift those that follow.
+            self.computing.push((name, self.random.clone(), self.wasi.fork()));
+            self.random = self.random.fork();
             return Ok(None);
         };
         let bytes = value.as_str().as_bytes().to_vec();
@@ -37,6 +42,12 @@ impl Host for WorkflowState {
     fn record(&mut self, name: String, value: Vec<u8>) -> wasmtime::Result<()> {
         self.check_active("recording a value")?;
         self.check_name(&name, "a value")?;
+        if let Some(at) = self.computing.iter().rposition(|(computing, ..)| *computing == name)
+            && let Some((_, random, wasi)) = self.computing.drain(at..).next()
+        {
+            self.random = random;
+            self.wasi.restore(wasi);
+        }
         let value = self.payload(&value, "a recorded value")?;
         Ok(self.record_value(name, value)?)
     }

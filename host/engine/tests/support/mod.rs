@@ -122,6 +122,7 @@ pub fn run(number: u64) -> RunContext {
         options: payload("{}"),
         attempt: 1,
         parent: None,
+        started_at: everstep_core::Timestamp::default(),
         first: 0,
         limits: Limits::default(),
     }

@@ -25,6 +25,7 @@ use everstep_engine::{ActivationError, Engine, Module};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, watch};
+use tokio::time::Instant;
 
 /// Activations that may be decided before a commit.
 const BATCH_ENTRIES: usize = 256;
@@ -82,6 +83,8 @@ pub(super) struct Driver<'a> {
     interruptions: u32,
     /// The record may be older than the journal.
     behind: bool,
+    /// When messages that may have been lost are to be sent again.
+    resend_at: Option<Instant>,
 }
 
 impl<'a> Driver<'a> {
@@ -96,6 +99,7 @@ impl<'a> Driver<'a> {
             staged_bytes: 0,
             interruptions: 0,
             behind: false,
+            resend_at: None,
         }
     }
 
@@ -151,7 +155,7 @@ impl<'a> Driver<'a> {
                 self.executions.finish_stopping().await;
                 return self.wind_up(guest.run).await;
             }
-            if guest.run.has_messages() {
+            if self.may_send(&guest) {
                 self.send_messages(&mut guest, &module).await?;
                 continue;
             }
@@ -171,6 +175,9 @@ impl<'a> Driver<'a> {
             // Asking what is next may have released retries that came due just now.
             self.start_tasks(&mut guest, &module);
             if self.executions.is_idle() && !guest.run.has_startable_tasks() {
+                if guest.run.has_messages() {
+                    return Err(Stop::Back(HandBack::Later(tell::RESEND)));
+                }
                 return self.rest(guest);
             }
             self.wait(&mut guest, until).await?;
@@ -190,9 +197,7 @@ impl<'a> Driver<'a> {
 
     /// Decides everything that can be decided now, up to the size of one commit.
     async fn advance(&mut self, guest: &mut Resting, module: &Arc<Module>) -> Result<(), Stop> {
-        while self.staged_bytes < BATCH_BYTES
-            && self.staged.as_ref().is_none_or(|staged| staged.entries.len() < BATCH_ENTRIES)
-        {
+        while !self.batch_is_full() {
             let now = clock::now();
             if let Some(ended) = self.executions.next_ended() {
                 self.task_ended(guest, module, ended).await?;
@@ -210,6 +215,11 @@ impl<'a> Driver<'a> {
             }
         }
         Ok(())
+    }
+
+    fn batch_is_full(&self) -> bool {
+        let entries = self.staged.as_ref().map_or(0, |staged| staged.entries.len());
+        self.staged_bytes >= BATCH_BYTES || entries >= BATCH_ENTRIES
     }
 
     async fn task_ended(
@@ -261,6 +271,7 @@ impl<'a> Driver<'a> {
         };
         logs.append(&mut activation.logs);
         activation.logs = logs;
+        self.staged_bytes += activation.bytes();
         let undelivered = delivery.clone();
         match self.decide(&mut guest.run, Input::Activated { delivery, activation }) {
             Err(Stop::Stuck(why)) => {
@@ -363,8 +374,12 @@ impl<'a> Driver<'a> {
         until: Option<everstep_core::Timestamp>,
     ) -> Result<(), Stop> {
         let nap = until.map(|at| Duration::from_millis(at.since(clock::now())));
+        let resend = self.resend_at.filter(|_| guest.run.has_messages());
         let mut draining = self.parts.draining.clone();
         let woken = tokio::select! {
+            () = tokio::time::sleep_until(resend.unwrap_or_else(Instant::now)), if resend.is_some() => {
+                Woken::ByTimer
+            }
             () = self.executions.wait() => Woken::ByTask,
             () = tokio::time::sleep(nap.unwrap_or(Duration::MAX)), if nap.is_some() => Woken::ByTimer,
             () = self.moved.notified() => Woken::Moved,
@@ -379,16 +394,20 @@ impl<'a> Driver<'a> {
 
     /// Takes in what came into the journal from outside.
     async fn catch_up(&mut self, guest: &mut Resting) -> Result<(), Stop> {
-        let length = guest.run.record().length;
-        let tail =
-            self.parts.link.journal(self.record.id(), length).await.map_err(LoadError::from)?;
-        for entry in &tail {
-            if guest.run.absorb(entry).is_err() {
-                return Err(Stop::Reload);
+        loop {
+            let length = guest.run.record().length;
+            let tail = self.parts.link.journal(self.record.id(), length).await;
+            let tail = tail.map_err(LoadError::from)?;
+            if tail.is_empty() {
+                self.record = guest.run.record().clone();
+                return Ok(());
+            }
+            for entry in &tail {
+                if guest.run.absorb(entry).is_err() {
+                    return Err(Stop::Reload);
+                }
             }
         }
-        self.record = guest.run.record().clone();
-        Ok(())
     }
 
     /// The server goes down: lets task attempts end within the limit, keeps their results.

@@ -21,7 +21,7 @@ type Key = (String, Option<NonZeroU32>, Option<Rate>);
 struct Gate {
     places: Option<Arc<Semaphore>>,
     /// When the next attempt may begin.
-    next: Instant,
+    next: Arc<tokio::sync::Mutex<Instant>>,
 }
 
 impl Gates {
@@ -37,8 +37,12 @@ impl Gates {
             None => None,
         };
         if let Some(rate) = task.rate {
-            let turn = self.gate(task, |gate| gate.turn(rate));
-            tokio::time::sleep_until(turn).await;
+            // One waits for its turn at a time, the others for it; a turn that nobody takes in the
+            // end goes to the next one.
+            let next = self.gate(task, |gate| Arc::clone(&gate.next));
+            let mut next = next.lock().await;
+            tokio::time::sleep_until(*next).await;
+            *next = Instant::now().max(*next) + apart(rate);
         }
         place
     }
@@ -52,23 +56,21 @@ impl Gates {
         let key = (task.name.clone(), task.concurrency, task.rate);
         with(gates.entry(key).or_insert_with(|| Gate {
             places: task.concurrency.map(|most| Arc::new(Semaphore::new(most.get() as usize))),
-            next: Instant::now(),
+            next: Arc::new(tokio::sync::Mutex::new(Instant::now())),
         }))
     }
 }
 
 impl Gate {
-    /// The turns of a rate are spread evenly; one that nobody took is gone.
-    fn turn(&mut self, rate: Rate) -> Instant {
-        let apart = Duration::from_millis(rate.per_ms.get().into()) / rate.tasks.get();
-        let turn = self.next.max(Instant::now());
-        self.next = turn + apart;
-        turn
-    }
-
     fn is_used(&self, now: Instant) -> bool {
-        self.next > now || self.places.as_ref().is_some_and(|it| Arc::strong_count(it) > 1)
+        let waits = self.next.try_lock().map_or(true, |next| *next > now);
+        waits || self.places.as_ref().is_some_and(|it| Arc::strong_count(it) > 1)
     }
+}
+
+/// The time between two beginnings: the turns of a rate are spread evenly.
+fn apart(rate: Rate) -> Duration {
+    Duration::from_millis(rate.per_ms.get().into()) / rate.tasks.get()
 }
 
 #[cfg(test)]
@@ -94,15 +96,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_rate_spreads_the_beginnings() {
+    async fn a_rate_spreads_the_beginnings_and_loses_no_turn() {
         let task = task(serde_json::json!({"rate": {"tasks": 10, "per_ms": 1000}}));
         let gates = Gates::default();
-        let turns: Vec<_> =
-            (0..5).map(|_| gates.gate(&task, |gate| gate.turn(task.rate.unwrap()))).collect();
-        let apart = Duration::from_millis(100);
-        assert!(turns.windows(2).all(|pair| pair[1] - pair[0] == apart), "{turns:?}");
         let begun = Instant::now();
         gates.pass(&task).await;
-        assert!(begun.elapsed() >= Duration::from_millis(300), "it has to wait for its turn");
+        for _ in 0..100 {
+            assert!(gates.pass(&task).now_or_never().is_none(), "not yet, and given up");
+        }
+        gates.pass(&task).await;
+        gates.pass(&task).await;
+        let took = begun.elapsed();
+        assert!(took >= Duration::from_millis(200), "{took:?}");
+        assert!(took < Duration::from_secs(5), "those that gave up took turns: {took:?}");
     }
 }

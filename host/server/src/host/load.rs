@@ -116,19 +116,21 @@ pub(super) async fn load(
 
 /// Rebuilds the state machine alone, for when the guest is not to be touched.
 pub(super) async fn fold(record: &Record, link: &dyn HostLink) -> Result<Run, LoadError> {
-    let mut entries = Vec::new();
+    let mut run: Option<Run> = None;
     loop {
-        let page = link.journal(record.id(), record.first + entries.len() as u64).await?;
+        let position = run.as_ref().map_or(record.first, |run| run.record().length);
+        let page = link.journal(record.id(), position).await?;
         if page.is_empty() {
             break;
         }
-        entries.extend(page);
+        for entry in &page {
+            match &mut run {
+                Some(run) => run.absorb(entry).map_err(|refusal| corrupt(refusal.to_string()))?,
+                None => run = Some(begin(entry, record)?),
+            }
+        }
     }
-    let first = entries.first().ok_or_else(|| corrupt("the journal is empty".into()))?;
-    let mut run = begin(first, record)?;
-    for entry in &entries[1..] {
-        run.absorb(entry).map_err(|refusal| corrupt(refusal.to_string()))?;
-    }
+    let mut run = run.ok_or_else(|| corrupt("the journal is empty".into()))?;
     run.adopt(record).map_err(|refusal| corrupt(refusal.to_string()))?;
     Ok(run)
 }

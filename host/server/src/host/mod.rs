@@ -17,7 +17,7 @@ use crate::link::{HostId, HostLink, Work};
 use drive::{Driver, Parts};
 use everstep_core::{RunId, Token};
 use everstep_engine::Engine;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::runtime::Handle;
@@ -55,11 +55,37 @@ impl Default for HostOptions {
 #[derive(Default)]
 struct Active {
     runs: Mutex<HashMap<RunId, (Token, Arc<Notify>)>>,
+    /// Runs of which news came when they were not here: not yet, or not any more.
+    missed: Mutex<HashSet<RunId>>,
 }
+
+/// How many of those are remembered. When there are more, every run that comes looks for news.
+const MISSED_MAX: usize = 10_000;
 
 impl Active {
     fn runs(&self) -> MutexGuard<'_, HashMap<RunId, (Token, Arc<Notify>)>> {
         self.runs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Passes news of a run on to its driver.
+    fn tell(&self, run: RunId) {
+        // In this order here and below, so that either side sees what the other one did.
+        let mut missed = self.missed.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, moved)) = self.runs().get(&run) {
+            moved.notify_one();
+        } else if missed.len() < MISSED_MAX {
+            missed.insert(run);
+        }
+    }
+
+    /// Takes a run in, with the news that came too early for it.
+    fn begin(&self, run: RunId, token: Token, moved: &Arc<Notify>) {
+        let mut missed = self.missed.lock().unwrap_or_else(PoisonError::into_inner);
+        self.runs().insert(run, (token, Arc::clone(moved)));
+        let full = missed.len() >= MISSED_MAX;
+        if missed.remove(&run) || full {
+            moved.notify_one();
+        }
     }
 
     fn leases(&self) -> Vec<(RunId, Token)> {
@@ -118,7 +144,7 @@ pub async fn serve(
         let Ok(slot) = slot else { break };
         let Some(Work { run, token, record }) = link.next_work(host).await else { break };
         let moved = Arc::new(Notify::new());
-        active.runs().insert(run, (token, Arc::clone(&moved)));
+        active.begin(run, token, &moved);
         let entry = ActiveEntry { active: Arc::clone(&active), run, token };
         let parts = Arc::clone(&parts);
         tokio::spawn(async move {
@@ -144,9 +170,7 @@ pub async fn serve(
 async fn hear(link: Arc<dyn HostLink>, host: HostId, active: Arc<Active>) {
     loop {
         let run = link.next_moved(host).await;
-        if let Some((_, moved)) = active.runs().get(&run) {
-            moved.notify_one();
-        }
+        active.tell(run);
     }
 }
 

@@ -61,6 +61,26 @@ async fn tell_progress(
     }
 }
 
+/// What a task said of itself is forgotten when it is over, however it ends.
+struct Silence {
+    link: Arc<dyn HostLink>,
+    run: RunId,
+    op: OpId,
+    control: TaskControl,
+}
+
+impl Drop for Silence {
+    fn drop(&mut self) {
+        if self.control.last_beat().is_none() {
+            return;
+        }
+        let (link, run, op) = (Arc::clone(&self.link), self.run, self.op);
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move { link.progress(run, op, None).await });
+        }
+    }
+}
+
 /// Everything that executing an attempt takes.
 pub(super) struct Execution {
     pub(super) module: Arc<Module>,
@@ -79,9 +99,12 @@ pub(super) async fn execute(execution: Execution) -> Ended {
     let Execution { module, run, limits, call, control, permits, gates, link } = execution;
     let op = call.op;
     let deadline = call.remaining_ms.map(|ms| Instant::now() + Duration::from_millis(ms));
+    let _silence = Silence { link: Arc::clone(&link), run, op, control: control.clone() };
     let definition = module.manifest().task(&call.name).cloned();
+    let longest = call.remaining_ms.map_or(Duration::MAX, Duration::from_millis);
     let _place = match &definition {
-        Some(task) => gates.pass(task).await,
+        // Whoever waits longer than it may runs into its time limit below.
+        Some(task) => tokio::time::timeout(longest, gates.pass(task)).await.unwrap_or_default(),
         None => None,
     };
     let Ok(_permit) = permits.acquire().await else {
@@ -111,9 +134,6 @@ pub(super) async fn execute(execution: Execution) -> Ended {
         match ended {
             Ok(TaskOutcome { result, logs }) => {
                 let progress = control.progress();
-                if progress.is_some() {
-                    link.progress(run, op, None).await;
-                }
                 return Ended { op, result, logs, progress };
             }
             Err(error) if tries >= HOST_TRIES => return Ended::host_failed(op, &error.to_string()),

@@ -68,33 +68,46 @@ impl Service {
     /// When there is no such run, it is neither stuck nor failed, or a task that is given an
     /// outcome has not failed.
     pub async fn retry(&self, run: RunId, body: RetryBody) -> Result<RunView, ServiceError> {
-        let outcomes = match body.outcomes.is_empty() {
-            true => Vec::new(),
-            false => self.outcomes(run, body.outcomes).await?,
-        };
-        self.ask(run, &External::Retry { outcomes }).await
+        if body.outcomes.is_empty() {
+            return self.ask(run, &External::Retry { outcomes: Vec::new() }).await;
+        }
+        // The operations are those of the very attempt that failed, so they are found anew when
+        // somebody else was quicker.
+        for _ in 0..MAX_TRIES {
+            let record = self.record(run).await?;
+            let outcomes = self.outcomes(&record, &body.outcomes).await?;
+            let wish = External::Retry { outcomes };
+            let commit = everstep_core::external(&record, wish, crate::clock::now())?;
+            let after = commit.record.clone();
+            match self.commit(commit).await {
+                Ok(()) => return Ok(self.view(&after)),
+                Err(StoreError::Conflict { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(ServiceError::Busy("the run changes too quickly to be asked"))
     }
 
     /// Finds the operations that are meant.
     async fn outcomes(
         &self,
-        run: RunId,
-        wanted: Vec<TaskOutcomeBody>,
+        record: &Record,
+        wanted: &[TaskOutcomeBody],
     ) -> Result<Vec<SetOutcome>, ServiceError> {
-        let record = self.record(run).await?;
-        let mut failed = match self.folded(&record).await? {
+        let mut failed = match self.folded(record).await? {
             Some(run) if record.state.kind() == StateKind::Failed => run.failed_tasks(),
             _ => Vec::new(),
         };
         let mut outcomes = Vec::with_capacity(wanted.len());
         for TaskOutcomeBody { task, output } in wanted {
-            let Some(index) = failed.iter().position(|(_, name)| *name == task) else {
+            let Some(index) = failed.iter().position(|(_, name)| name == task) else {
                 let task = task.chars().take(80).collect();
                 let failed = failed.into_iter().map(|(_, name)| name).collect();
                 return Err(ServiceError::TaskNotFailed { task, failed });
             };
             let (op, _) = failed.remove(index);
-            outcomes.push(SetOutcome { op, output: output.unwrap_or_else(Payload::null) });
+            let output = output.clone().unwrap_or_else(Payload::null);
+            outcomes.push(SetOutcome { op, output });
         }
         Ok(outcomes)
     }

@@ -94,7 +94,8 @@ impl Service {
             | Err(
                 ServiceError::RunNotFound(_)
                 | ServiceError::Refused(_)
-                | ServiceError::Store(StoreError::Duplicate),
+                // One whose record is damaged cannot be told anything any more.
+                | ServiceError::Store(StoreError::Duplicate | StoreError::Corrupt { .. }),
             ) => Ok(()),
             Err(error) => Err(error),
         }
@@ -110,9 +111,10 @@ impl Service {
 fn may_pass(error: &ServiceError) -> bool {
     match error {
         ServiceError::Busy(_) | ServiceError::Draining | ServiceError::Internal(_) => true,
-        ServiceError::Store(error) => {
-            !matches!(error, StoreError::TooLarge { .. } | StoreError::Inconsistent(_))
-        }
+        ServiceError::Store(error) => !matches!(
+            error,
+            StoreError::TooLarge { .. } | StoreError::Inconsistent(_) | StoreError::Corrupt { .. }
+        ),
         _ => false,
     }
 }

@@ -54,7 +54,7 @@ fn a_child_is_started_once_and_its_end_is_told() {
     b.crash();
     let sent = b.send(|_| Reply::Taken, t(1));
     assert!(
-        matches!(&sent[..], [Message::Start { child, .. }] if *child == b.stored.id().child(OpId(1)))
+        matches!(&sent[..], [Message::Start { child, .. }] if *child == b.stored.id().child(OpId(1), t(0)))
     );
     assert!(!b.stored.ready);
     b.crash();
@@ -92,7 +92,7 @@ fn children_are_asked_to_stop_when_nobody_waits_for_them_any_more() {
     b.send(|_| Reply::Taken, t(1));
     b.deliver(t(10), asks(vec![Command::CancelOperation { op: OpId(1) }]));
     let cancelled = |sent: &[Message], op| match sent {
-        [Message::Cancel { child, .. }] => *child == b.stored.id().child(OpId(op)),
+        [Message::Cancel { child, .. }] => *child == b.stored.id().child(OpId(op), t(0)),
         _ => false,
     };
     let mut other = b.clone();
@@ -144,7 +144,7 @@ fn a_send_ends_with_the_answer_and_keeps_its_reference_over_a_crash() {
     let again = b.run.take_messages(9);
     assert_eq!(first, again);
     let Message::Event { event, .. } = &again[0].1 else { panic!() };
-    assert_eq!(event.reference.as_deref(), Some(format!("{}/1", b.stored.id()).as_str()));
+    assert_eq!(event.reference.as_deref(), Some(format!("{}@1000000/1", b.stored.id()).as_str()));
     b.crash();
     b.send(|_| Reply::Taken, t(1));
     assert!(!b.stored.ready || kinds(&b.run) == StateKind::Stuck);
@@ -290,4 +290,30 @@ fn two_hundred_thousand_steps_leave_nothing_behind() {
     let after = size(&b.run);
     // Numbers have more digits.
     assert!(after.0 < before.0 + 100 && after.1 < before.1 + 30, "{before:?} {after:?}");
+}
+
+/// An event that came after the time of a wait is not for that wait, even if nobody has told the
+/// guest yet that its time is up.
+#[test]
+fn an_event_that_came_too_late_is_kept_for_the_next_wait() {
+    let mut b = Bench::new(StartOptions::default());
+    b.deliver(t(0), asks(vec![awaits(1, "e", Some(100)), awaits(2, "e", Some(900))]));
+    b.external(External::Event(event("e", "1")), t(210)).unwrap();
+    assert_eq!(value(&b.deliver(t(211), Activation::default())), (2, "1"));
+    let over = b.deliver(t(212), asks(vec![sleep(3, 1)]));
+    let timed_out = Completion::Operation { op: OpId(1), result: OpResult::TimedOut };
+    assert_eq!(over.completion, timed_out);
+}
+
+/// The wish to stop belonged to the attempt that failed.
+#[test]
+fn a_run_that_failed_after_a_cancel_can_be_tried_again() {
+    let mut b = Bench::new(StartOptions::default());
+    b.deliver(t(0), asks(vec![sleep(1, 900)]));
+    b.external(External::Cancel { reason: "no".into(), grace_ms: 50 }, t(1)).unwrap();
+    b.deliver(t(2), ends(Outcome::Failed(Failure::new("saga.compensation", "it broke"))));
+    assert_eq!(kinds(&b.run), StateKind::Failed);
+    b.external(External::Retry { outcomes: vec![] }, t(500)).unwrap();
+    let start = b.deliver(t(501), ends(Outcome::Completed(json("1"))));
+    assert!(matches!(start.completion, Completion::Start { attempt: 2, .. }));
 }

@@ -43,6 +43,18 @@ impl VirtualWasi {
             pollables: io::Pollables::default(),
         }
     }
+
+    /// Lets the random numbers go another way from here; returns where they stood.
+    pub(crate) fn fork(&mut self) -> (Stream, Stream) {
+        let stood = (self.random.clone(), self.insecure.clone());
+        (self.random, self.insecure) = (stood.0.fork(), stood.1.fork());
+        stood
+    }
+
+    /// Lets the random numbers go on from where they stood.
+    pub(crate) fn restore(&mut self, (random, insecure): (Stream, Stream)) {
+        (self.random, self.insecure) = (random, insecure);
+    }
 }
 
 /// Defines every `wasi:` import of a component.

@@ -35,7 +35,10 @@ impl Driver<'_> {
 
     async fn note_damage(&mut self, cause: StuckCause) -> Stop {
         let mut record = self.record.clone();
-        record.state = RunState::Stuck { cause };
+        // A run that has ended stays so: that it was ended is how such a run is got rid of.
+        if !record.is_terminal() {
+            record.state = RunState::Stuck { cause };
+        }
         record.ready = false;
         record.wake_at = None;
         let (entries, logs, references) = (Vec::new(), Vec::new(), Vec::new());

@@ -10,11 +10,12 @@ use everstep_core::{Finished, Run};
 use everstep_engine::Module;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// Messages to other runs that are on their way at once.
 const MESSAGES: usize = 256;
 /// The pause before messages are sent again that may have been lost.
-const RESEND: Duration = Duration::from_millis(500);
+pub(super) const RESEND: Duration = Duration::from_millis(500);
 
 impl Driver<'_> {
     /// Tells other runs what this one has to say, and takes in what they answer.
@@ -25,15 +26,24 @@ impl Driver<'_> {
     ) -> Result<(), Stop> {
         let messages = guest.run.take_messages(MESSAGES);
         let (replies, lost) = messages::send(&*self.parts.link, self.record.id(), messages).await;
+        if !lost.is_empty() {
+            // Everything else goes on meanwhile.
+            guest.run.lost_messages(lost);
+            self.resend_at = Some(Instant::now() + RESEND);
+        }
         for (id, reply) in replies {
             let finished = guest.run.answered(id, reply, clock::now());
             self.finish(guest, module, finished, Vec::new()).await?;
+            if self.batch_is_full() {
+                self.flush().await?;
+            }
         }
-        self.flush().await?;
-        match lost {
-            false => Ok(()),
-            true => Err(Stop::Back(HandBack::Later(RESEND))),
-        }
+        self.flush().await
+    }
+
+    /// Whether there is something to tell now.
+    pub(super) fn may_send(&self, guest: &Resting) -> bool {
+        guest.run.has_messages() && self.resend_at.is_none_or(|at| at <= Instant::now())
     }
 
     /// Tells other runs what a run that has ended still has to say. The guest is not needed.
@@ -56,7 +66,7 @@ impl Driver<'_> {
                 }
             }
             self.flush().await?;
-            if lost {
+            if !lost.is_empty() {
                 return Err(Stop::Back(HandBack::Later(RESEND)));
             }
         }
