@@ -43,8 +43,7 @@ async fn cascade(run: Run, input: Cascade) -> WorkflowResult<u64> {
     if input.levels <= 1 {
         return Ok(run.event::<u64>("go").await);
     }
-    let on_parent_end =
-        if input.abandon { OnParentEnd::Abandon } else { OnParentEnd::Cancel };
+    let on_parent_end = if input.abandon { OnParentEnd::Abandon } else { OnParentEnd::Cancel };
     let options = ChildOptions { on_parent_end, ..ChildOptions::default() };
     let below = Cascade { levels: input.levels - 1, abandon: input.abandon };
     Ok(1 + cascade.child(options).start_child(&run, below).await?)
