@@ -48,7 +48,7 @@ async fn messages_are_echoed_in_order_over_generations_and_kills() {
     let journal = journal(&client, run).await;
     assert!(journal[0].seq > 40, "what was before is gone: {:?}", journal[0]);
     assert_eq!(journal[0].entry.event.name(), "RunContinued");
-    assert!(journal.len() < 20, "{}", journal.len());
+    assert!(journal.len() < 40, "{}", journal.len());
     let cli = everstep_tests::Cli::new(&format!("http://{address}"));
     let exported = cli.done(&["runs", "export", &run.to_string()]);
     let entries = exported.lines().filter(|line| line.contains("\"kind\":\"entry\"")).count();
