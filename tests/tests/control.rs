@@ -165,7 +165,7 @@ async fn a_failed_run_is_tried_again_by_hand_and_keeps_what_it_had() {
 async fn a_task_tells_how_far_it_is_and_hears_that_it_is_not_wanted() {
     let (server, _directory) = with(&["toil"], &[]).await;
     let client = server.client();
-    let input = json!({ "counts": [400], "patience_ms": 1_500 });
+    let input = json!({ "counts": [400], "patience_ms": 4_000 });
     let run = start(&client, "toil", &input).await;
     let begun = Instant::now();
     loop {

@@ -95,7 +95,8 @@ async fn a_wait_says_whether_the_event_came_or_the_time_was_up() {
     assert_eq!(failed.failure.unwrap().code, "approval.timeout");
     // A wait of no time takes what is there already.
     let run =
-        start(&client, "pipeline", &json!({ "rows": 4, "sleep_ms": 400, "approval_ms": 0 })).await;
+        start(&client, "pipeline", &json!({ "rows": 4, "sleep_ms": 3_000, "approval_ms": 0 }))
+            .await;
     let yes = event("approval", &json!({ "by": "Ada", "granted": true }));
     client.send_event(run, &yes).await.unwrap();
     assert_eq!(completed(&client, run).await["approved_by"], "Ada");
