@@ -15,4 +15,4 @@ pub use cli::{Cli, Said};
 pub use guests::{guest, guest_cargo};
 pub use ledger::{Ledger, Line};
 pub use process::{ServerProcess, everstep};
-pub use runs::{body, completed, journal, reach, start, upload};
+pub use runs::{body, completed, journal, reach, serve, start, upload};

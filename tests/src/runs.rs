@@ -2,12 +2,14 @@
 //! wait that takes a minute is a failure.
 
 use crate::guests::guest;
+use crate::process::ServerProcess;
 use everstep_client::{
     Client, EntryView, Payload, RunId, RunView, StartBody, StateKind, WaitOptions, WaitOutcome,
 };
 use futures::TryStreamExt;
 use serde_json::Value;
 use std::time::Duration;
+use tempfile::TempDir;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -28,6 +30,19 @@ pub async fn upload(client: &Client, examples: &[&str]) {
     for example in examples {
         client.upload(std::fs::read(guest(example)).unwrap()).await.unwrap();
     }
+}
+
+/// A server of its own with these examples, started with further arguments. Its data lie in
+/// `data` of the folder, which is the test's.
+///
+/// # Panics
+/// When it does not start, or refuses an example.
+pub async fn serve(examples: &[&str], arguments: &[&str]) -> (ServerProcess, TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let server = ServerProcess::start_on(&data, "127.0.0.1:0", arguments);
+    upload(&server.client(), examples).await;
+    (server, folder)
 }
 
 /// Starts a run without options.

@@ -5,17 +5,10 @@ use everstep_client::{
     CancelBody, Client, EventBody, Payload, ReasonBody, RunFilter, RunId, RunView, StateKind,
 };
 use everstep_core::OpId;
-use everstep_tests::{ServerProcess, completed, journal, reach, start, upload};
+use everstep_tests::{ServerProcess, completed, journal, reach, serve, start};
 use futures::TryStreamExt;
 use serde_json::json;
 use std::time::Duration;
-
-async fn family() -> (ServerProcess, tempfile::TempDir) {
-    let directory = tempfile::tempdir().unwrap();
-    let server = ServerProcess::start(directory.path());
-    upload(&server.client(), &["family"]).await;
-    (server, directory)
-}
 
 async fn children(client: &Client, parent: RunId) -> Vec<RunView> {
     let filter = RunFilter { parent: Some(parent), ..RunFilter::default() };
@@ -29,7 +22,7 @@ fn go(n: u64) -> EventBody {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn children_are_gathered() {
-    let (server, _directory) = family().await;
+    let (server, _directory) = serve(&["family"], &[]).await;
     let client = server.client();
     let run = start(&client, "gather", &json!({ "children": 12 })).await;
     assert_eq!(completed(&client, run).await, json!(650));
@@ -43,7 +36,7 @@ async fn children_are_gathered() {
 /// Many at once, and the server killed in the middle: every child runs once, every end is told.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_hundred_children_survive_kills() {
-    let (server, directory) = family().await;
+    let (server, directory) = serve(&["family"], &[]).await;
     let address = server.address().to_owned();
     let client = server.client();
     let run = start(&client, "gather", &json!({ "children": 12 })).await;
@@ -52,7 +45,7 @@ async fn two_hundred_children_survive_kills() {
     for _ in 0..4 {
         tokio::time::sleep(Duration::from_millis(120)).await;
         server.take().unwrap().kill();
-        server = Some(ServerProcess::start_on(directory.path(), &address, &[]));
+        server = Some(ServerProcess::start_on(&directory.path().join("data"), &address, &[]));
     }
     // One of the two hundred is unlucky, so the whole fails, and what is still open is stopped.
     let failed = reach(&client, many, StateKind::Failed).await;
@@ -84,7 +77,7 @@ async fn descend(client: &Client, top: RunId, levels: usize) -> Vec<RunId> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cancel_goes_down_three_levels() {
-    let (server, _directory) = family().await;
+    let (server, _directory) = serve(&["family"], &[]).await;
     let client = server.client();
     let top = start(&client, "cascade", &json!({ "levels": 3 })).await;
     let line = descend(&client, top, 3).await;
@@ -104,7 +97,7 @@ async fn a_cancel_goes_down_three_levels() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_abandoned_child_goes_on_alone() {
-    let (server, _directory) = family().await;
+    let (server, _directory) = serve(&["family"], &[]).await;
     let client = server.client();
     let top = start(&client, "cascade", &json!({ "levels": 2, "abandon": true })).await;
     let line = descend(&client, top, 2).await;
@@ -117,7 +110,7 @@ async fn an_abandoned_child_goes_on_alone() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_value_comes_up_again_through_all_levels() {
-    let (server, _directory) = family().await;
+    let (server, _directory) = serve(&["family"], &[]).await;
     let client = server.client();
     let top = start(&client, "cascade", &json!({ "levels": 4 })).await;
     let line = descend(&client, top, 4).await;
@@ -129,7 +122,7 @@ async fn the_value_comes_up_again_through_all_levels() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn parent_and_child_tell_each_other_things() {
-    let (server, _directory) = family().await;
+    let (server, _directory) = serve(&["family"], &[]).await;
     let client = server.client();
     let run = start(&client, "mentor", &json!({ "patience_ms": 30 })).await;
     let lesson = json!({ "hurried": true, "heard": "how long may I take?", "learned": 42 });
@@ -143,7 +136,7 @@ async fn parent_and_child_tell_each_other_things() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_child_that_cannot_be_started_is_an_error_of_the_author() {
-    let (server, _directory) = family().await;
+    let (server, _directory) = serve(&["family"], &[]).await;
     let client = server.client();
     let run = start(&client, "strange", &json!({ "workflow": "nothing" })).await;
     let failed = reach(&client, run, StateKind::Failed).await;
@@ -156,7 +149,7 @@ async fn a_child_that_cannot_be_started_is_an_error_of_the_author() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn children_of_a_workflow_with_a_key_are_children_all_the_same() {
-    let (server, _directory) = family().await;
+    let (server, _directory) = serve(&["family"], &[]).await;
     let client = server.client();
     let taken = start(&client, "named", &json!({ "name": "Ann" })).await;
     assert_eq!(completed(&client, taken).await, json!("Ann"));
@@ -167,7 +160,7 @@ async fn children_of_a_workflow_with_a_key_are_children_all_the_same() {
 /// A run that starts itself for ever is stopped at some depth, and all of it ends.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn generations_are_bounded() {
-    let (server, _directory) = family().await;
+    let (server, _directory) = serve(&["family"], &[]).await;
     let client = server.client();
     let run = start(&client, "cascade", &json!({ "levels": 1_000 })).await;
     let failed = reach(&client, run, StateKind::Failed).await;

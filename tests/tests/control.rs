@@ -7,16 +7,9 @@ use everstep_client::{
     TaskOutcomeBody,
 };
 use everstep_core::JournalEvent;
-use everstep_tests::{ServerProcess, completed, journal, reach, start, upload};
+use everstep_tests::{ServerProcess, completed, journal, reach, serve, start};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
-
-async fn with(examples: &[&str], arguments: &[&str]) -> (ServerProcess, tempfile::TempDir) {
-    let directory = tempfile::tempdir().unwrap();
-    let server = ServerProcess::start_on(directory.path(), "127.0.0.1:0", arguments);
-    upload(&server.client(), examples).await;
-    (server, directory)
-}
 
 /// The names of the tasks that a run asked for, in order.
 async fn tasks(client: &Client, run: RunId) -> Vec<String> {
@@ -29,7 +22,7 @@ async fn tasks(client: &Client, run: RunId) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_done_is_undone_in_reverse_when_the_work_fails() {
-    let (server, _directory) = with(&["travel"], &[]).await;
+    let (server, _directory) = serve(&["travel"], &[]).await;
     let client = server.client();
     let run = start(&client, "travel", &json!({ "card": "empty" })).await;
     let failed = reach(&client, run, StateKind::Failed).await;
@@ -51,7 +44,7 @@ async fn what_was_done_is_undone_in_reverse_when_the_work_fails() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cancel_gives_time_to_undo_and_a_termination_does_not() {
-    let (server, _directory) = with(&["travel"], &[]).await;
+    let (server, _directory) = serve(&["travel"], &[]).await;
     let client = server.client();
     let input = json!({ "card": "good", "think_ms": 60_000 });
     let run = start(&client, "travel", &input).await;
@@ -74,7 +67,7 @@ async fn a_cancel_gives_time_to_undo_and_a_termination_does_not() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sleep_is_ended_early_by_an_operator() {
-    let (server, _directory) = with(&["travel"], &[]).await;
+    let (server, _directory) = serve(&["travel"], &[]).await;
     let client = server.client();
     let input = json!({ "card": "good", "think_ms": 86_400_000 });
     let run = start(&client, "travel", &input).await;
@@ -88,7 +81,7 @@ async fn a_sleep_is_ended_early_by_an_operator() {
 /// A task that is under way ends and its result is kept; the next one does not begin.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_paused_run_stands_still_until_it_is_resumed() {
-    let (server, directory) = with(&["toil", "travel"], &[]).await;
+    let (server, directory) = serve(&["toil", "travel"], &[]).await;
     let client = server.client();
     let run = start(&client, "toil", &json!({ "counts": [20], "singles": 1 })).await;
     while client.run(run).await.unwrap().operations.is_none_or(|all| all.is_empty()) {
@@ -110,7 +103,7 @@ async fn a_paused_run_stands_still_until_it_is_resumed() {
     // It stays paused over a restart.
     let address = server.address().to_owned();
     server.kill();
-    let _server = ServerProcess::start_on(directory.path(), &address, &[]);
+    let _server = ServerProcess::start_on(&directory.path().join("data"), &address, &[]);
     assert_eq!(client.run(run).await.unwrap().state, StateKind::Paused);
     client.resume(run).await.unwrap();
     assert_eq!(completed(&client, run).await["counted"], json!([20]));
@@ -128,7 +121,7 @@ async fn a_paused_run_stands_still_until_it_is_resumed() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failed_run_is_tried_again_by_hand_and_keeps_what_it_had() {
-    let (server, _directory) = with(&["pipeline", "travel"], &[]).await;
+    let (server, _directory) = serve(&["pipeline", "travel"], &[]).await;
     let client = server.client();
     let run = start(&client, "travel", &json!({ "card": "empty" })).await;
     reach(&client, run, StateKind::Failed).await;
@@ -163,7 +156,7 @@ async fn a_failed_run_is_tried_again_by_hand_and_keeps_what_it_had() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_task_tells_how_far_it_is_and_hears_that_it_is_not_wanted() {
-    let (server, _directory) = with(&["toil"], &[]).await;
+    let (server, _directory) = serve(&["toil"], &[]).await;
     let client = server.client();
     let input = json!({ "counts": [400], "patience_ms": 4_000 });
     let run = start(&client, "toil", &input).await;
@@ -193,7 +186,7 @@ async fn a_task_tells_how_far_it_is_and_hears_that_it_is_not_wanted() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tasks_keep_to_their_limits_over_all_runs() {
-    let (server, _directory) = with(&["toil"], &[]).await;
+    let (server, _directory) = serve(&["toil"], &[]).await;
     let client = server.client();
     let input = json!({ "singles": 4, "limited": 4 });
     let runs = [start(&client, "toil", &input).await, start(&client, "toil", &input).await];
@@ -217,7 +210,7 @@ async fn a_secret_is_given_to_the_task_that_asks_for_it_and_to_nobody_else() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), &token).unwrap();
     let secret = format!("TOIL_TOKEN=@{}", file.path().display());
-    let (server, directory) = with(&["toil"], &["--secret", &secret]).await;
+    let (server, directory) = serve(&["toil"], &["--secret", &secret]).await;
     let client = server.client();
     let run = start(&client, "toil", &json!({ "secret": true })).await;
     assert_eq!(completed(&client, run).await["secret"], json!(32));
@@ -227,7 +220,7 @@ async fn a_secret_is_given_to_the_task_that_asks_for_it_and_to_nobody_else() {
         let found = bytes.windows(token.len()).any(|window| window == token.as_bytes());
         assert!(!found, "{} has the secret", file.display());
     }
-    let (server, _directory) = with(&["toil"], &[]).await;
+    let (server, _directory) = serve(&["toil"], &[]).await;
     let client = server.client();
     let run = start(&client, "toil", &json!({ "secret": true })).await;
     let failed = reach(&client, run, StateKind::Failed).await;

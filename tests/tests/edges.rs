@@ -4,21 +4,14 @@
 
 use everstep_client::{CancelBody, StateKind, WaitOptions};
 use everstep_core::{JournalEvent, OpId};
-use everstep_tests::{ServerProcess, completed, journal, start, upload};
+use everstep_tests::{ServerProcess, completed, journal, serve, start};
 use futures::future::join_all;
 use serde_json::json;
 use std::collections::BTreeSet;
 
-async fn with(example: &str) -> (ServerProcess, tempfile::TempDir) {
-    let directory = tempfile::tempdir().unwrap();
-    let server = ServerProcess::start(directory.path());
-    upload(&server.client(), &[example]).await;
-    (server, directory)
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_identical_calls_are_two_executions_with_two_results() {
-    let (server, _directory) = with("toil").await;
+    let (server, _directory) = serve(&["toil"], &[]).await;
     let client = server.client();
     let run = start(&client, "toil", &json!({ "counts": [2, 2] })).await;
     assert_eq!(completed(&client, run).await["counted"], json!([2, 2]));
@@ -33,7 +26,7 @@ async fn two_identical_calls_are_two_executions_with_two_results() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn twenty_starts_in_one_instant_are_twenty_runs() {
-    let (server, _directory) = with("fan-out").await;
+    let (server, _directory) = serve(&["fan-out"], &[]).await;
     let client = server.client();
     let input = json!({ "tasks": 1 });
     let runs = join_all((0..20).map(|_| start(&client, "fan-out", &input))).await;
@@ -47,7 +40,7 @@ async fn twenty_starts_in_one_instant_are_twenty_runs() {
 /// Whoever comes first wins, and the other one is told; no run ends twice.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cancel_that_races_with_the_end_has_one_winner() {
-    let (server, _directory) = with("fan-out").await;
+    let (server, _directory) = serve(&["fan-out"], &[]).await;
     let client = server.client();
     let (mut completed, mut cancelled) = (0, 0);
     for round in 0..40_u64 {
@@ -83,7 +76,7 @@ async fn a_cancel_that_races_with_the_end_has_one_winner() {
 /// Longer than any page, batch or cache on the way, and restarted in the middle.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_long_journal_is_rebuilt_after_a_kill() {
-    let (server, directory) = with("bench").await;
+    let (server, directory) = serve(&["bench"], &[]).await;
     let address = server.address().to_owned();
     let client = server.client();
     let run = start(&client, "bench-steps", &json!({ "steps": 6_000 })).await;
@@ -91,7 +84,7 @@ async fn a_long_journal_is_rebuilt_after_a_kill() {
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
     server.kill();
-    let server = ServerProcess::start_on(directory.path(), &address, &[]);
+    let server = ServerProcess::start_on(&directory.path().join("data"), &address, &[]);
     completed(&server.client(), run).await;
     assert_eq!(journal(&server.client(), run).await.len(), 12_003);
 }

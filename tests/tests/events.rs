@@ -4,7 +4,7 @@
 use everstep_client::{
     EventBody, EventTarget, MulticastBody, Payload, ReasonBody, RunId, StartBody, StateKind,
 };
-use everstep_tests::{ServerProcess, body, completed, journal, reach, start, upload};
+use everstep_tests::{ServerProcess, body, completed, journal, reach, serve, start};
 use serde_json::{Value, json};
 
 fn event(name: &str, data: &Value) -> EventBody {
@@ -16,18 +16,11 @@ fn referenced(name: &str, data: &Value, reference: &str) -> EventBody {
     EventBody { reference: Some(reference.into()), ..event(name, data) }
 }
 
-async fn with(example: &str) -> (ServerProcess, tempfile::TempDir) {
-    let directory = tempfile::tempdir().unwrap();
-    let server = ServerProcess::start(directory.path());
-    upload(&server.client(), &[example]).await;
-    (server, directory)
-}
-
 /// The run goes on for ever, so its journal must not: it begins anew, and forgets nothing that
 /// nobody has heard yet. The server is killed between the messages.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn messages_are_echoed_in_order_over_generations_and_kills() {
-    let (server, directory) = with("echo").await;
+    let (server, directory) = serve(&["echo"], &[]).await;
     let address = server.address().to_owned();
     let client = server.client();
     let run = start(&client, "echo", &json!({ "per_generation": 3 })).await;
@@ -37,7 +30,7 @@ async fn messages_are_echoed_in_order_over_generations_and_kills() {
         client.send_event(run, &said).await.unwrap();
         if n % 7 == 6 {
             server.take().unwrap().kill();
-            server = Some(ServerProcess::start_on(directory.path(), &address, &[]));
+            server = Some(ServerProcess::start_on(&directory.path().join("data"), &address, &[]));
         }
     }
     client.send_event(run, &event("close", &json!(null))).await.unwrap();
@@ -57,7 +50,7 @@ async fn messages_are_echoed_in_order_over_generations_and_kills() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_event_is_received_once_whatever_the_run_is_doing() {
-    let (server, directory) = with("pipeline").await;
+    let (server, directory) = serve(&["pipeline"], &[]).await;
     let address = server.address().to_owned();
     let client = server.client();
     let input = json!({ "rows": 10, "sleep_ms": 1_500, "approval_ms": 60_000 });
@@ -68,7 +61,7 @@ async fn an_event_is_received_once_whatever_the_run_is_doing() {
     assert!(!first.duplicate);
     assert!(client.send_event(run, &yes).await.unwrap().duplicate, "while it sleeps");
     server.kill();
-    let server = ServerProcess::start_on(directory.path(), &address, &[]);
+    let server = ServerProcess::start_on(&directory.path().join("data"), &address, &[]);
     assert!(client.send_event(run, &yes).await.unwrap().duplicate, "while it is rebuilt");
     let report = completed(&client, run).await;
     assert_eq!(report, json!({ "loaded": 5, "approved_by": "Ada" }));
@@ -87,7 +80,7 @@ async fn an_event_is_received_once_whatever_the_run_is_doing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wait_says_whether_the_event_came_or_the_time_was_up() {
-    let (server, _directory) = with("pipeline").await;
+    let (server, _directory) = serve(&["pipeline"], &[]).await;
     let client = server.client();
     let input = |ms: u64| json!({ "rows": 4, "sleep_ms": 1, "approval_ms": ms });
     let run = start(&client, "pipeline", &input(50)).await;
@@ -114,7 +107,7 @@ async fn a_wait_says_whether_the_event_came_or_the_time_was_up() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_run_does_not_take_is_refused_before_it_is_stored() {
-    let (server, _directory) = with("pipeline").await;
+    let (server, _directory) = serve(&["pipeline"], &[]).await;
     let client = server.client();
     let input = json!({ "rows": 4, "sleep_ms": 60_000, "approval_ms": 60_000 });
     let run = start(&client, "pipeline", &input).await;
@@ -138,7 +131,7 @@ async fn what_a_run_does_not_take_is_refused_before_it_is_stored() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_event_goes_to_many_runs_and_each_answers_for_itself() {
-    let (server, _directory) = with("versions").await;
+    let (server, _directory) = serve(&["versions"], &[]).await;
     let client = server.client();
     let mut to = Vec::new();
     for n in 0..5 {

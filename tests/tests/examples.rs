@@ -4,9 +4,7 @@
 
 use everstep_client::{CancelBody, EntryView, EventBody, Payload, RunId, StartBody, StateKind};
 use everstep_core::{JournalEvent, Timestamp};
-use everstep_tests::{
-    Ledger, ServerProcess, body, completed, guest, journal, reach, start, upload,
-};
+use everstep_tests::{Ledger, ServerProcess, body, completed, guest, journal, reach, serve, start};
 use serde_json::{Value, json};
 
 struct Fixture {
@@ -15,10 +13,8 @@ struct Fixture {
 }
 
 async fn with(example: &str) -> Fixture {
-    let directory = tempfile::tempdir().unwrap();
-    let server = ServerProcess::start(directory.path());
-    upload(&server.client(), &[example]).await;
-    Fixture { server, _directory: directory }
+    let (server, _directory) = serve(&[example], &[]).await;
+    Fixture { server, _directory }
 }
 
 fn count(journal: &[EntryView], name: &str) -> usize {

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use everstep_client::{BulkResult, EntryView, LogLineView, RunId, RunView, StateKind};
-use everstep_tests::{Cli, ServerProcess, reach, upload};
+use everstep_tests::{Cli, ServerProcess, reach, serve, upload};
 use serde_json::Value;
 use std::time::{Duration, Instant};
 
@@ -14,9 +14,7 @@ struct Fixture {
 }
 
 async fn with(examples: &[&str]) -> Fixture {
-    let directory = tempfile::tempdir().unwrap();
-    let server = ServerProcess::start(&directory.path().join("data"));
-    upload(&server.client(), examples).await;
+    let (server, directory) = serve(examples, &[]).await;
     Fixture { cli: server.cli(), server, directory }
 }
 

@@ -3,16 +3,9 @@
 
 use everstep_client::{RunId, RunView, StartBody, StateKind, Timestamp};
 use everstep_core::JournalEvent;
-use everstep_tests::{ServerProcess, body, completed, journal, reach, upload};
+use everstep_tests::{ServerProcess, body, completed, journal, reach, serve};
 use serde_json::json;
 use std::time::SystemTime;
-
-async fn with(examples: &[&str]) -> (ServerProcess, tempfile::TempDir) {
-    let directory = tempfile::tempdir().unwrap();
-    let server = ServerProcess::start(&directory.path().join("data"));
-    upload(&server.client(), examples).await;
-    (server, directory)
-}
 
 fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
@@ -28,7 +21,7 @@ async fn began(server: &ServerProcess, run: RunId) -> Timestamp {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_start_for_later_begins_at_its_time() {
-    let (server, _directory) = with(&["morning"]).await;
+    let (server, _directory) = serve(&["morning"], &[]).await;
     let (cli, client) = (server.cli(), server.client());
     let start = ["start", "morning", "--input", "\"Ann\""];
     let at = now().plus(700);
@@ -48,7 +41,7 @@ async fn a_start_for_later_begins_at_its_time() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_delay_is_no_part_of_the_time_limit() {
-    let (server, _directory) = with(&["morning", "onboarding"]).await;
+    let (server, _directory) = serve(&["morning", "onboarding"], &[]).await;
     let client = server.client();
     // Were the delay counted, the limit would pass before the run begins.
     let start = StartBody {
@@ -76,7 +69,7 @@ async fn a_delay_is_no_part_of_the_time_limit() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_key_names_one_run_whatever_it_is_made_from() {
-    let (server, _directory) = with(&["fan-out"]).await;
+    let (server, _directory) = serve(&["fan-out"], &[]).await;
     let cli = server.cli();
     let start = |input: &str, more: &[&str]| {
         cli.run(&[&["start", "fan-out", "--input", input][..], more].concat())

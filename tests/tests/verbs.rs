@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use everstep_client::{EntryView, LogLineView, RunId, RunView, StateKind};
-use everstep_tests::{Cli, ServerProcess, everstep, guest, reach, upload};
+use everstep_tests::{Cli, ServerProcess, everstep, guest, reach, serve};
 use serde_json::Value;
 use std::process::Command;
 
@@ -17,9 +17,7 @@ struct Fixture {
 }
 
 async fn with(examples: &[&str]) -> Fixture {
-    let directory = tempfile::tempdir().unwrap();
-    let server = ServerProcess::start(&directory.path().join("data"));
-    upload(&server.client(), examples).await;
+    let (server, directory) = serve(examples, &[]).await;
     Fixture { cli: server.cli(), server, directory }
 }
 

@@ -6,7 +6,7 @@ use crate::fault::Fault;
 use crate::imports::wasi::VirtualWasi;
 use crate::logs::{Clock, LogBuffer};
 use crate::random::Stream;
-use everstep_core::{Command, Limits, Manifest, OpId, Outcome, Payload, RunId, Timestamp};
+use everstep_core::{Command, Limits, Manifest, OpId, Origin, Outcome, Payload, RunId, Timestamp};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -38,6 +38,25 @@ pub struct RunContext {
     pub first: u64,
     /// The bounds that were recorded with the run.
     pub limits: Limits,
+}
+
+impl RunContext {
+    /// What an attempt of a run may know of it. `first` is where the run's journal begins.
+    #[must_use]
+    pub fn of(origin: &Origin, first: u64, attempt: u32) -> Self {
+        Self {
+            run_id: origin.id,
+            workflow: origin.workflow.clone(),
+            version: origin.version.clone(),
+            // Options are maps with text as keys, which always have a JSON form.
+            options: Payload::from_value(&origin.options).unwrap_or_else(|_| Payload::null()),
+            attempt,
+            parent: origin.parent.map(|parent| parent.run),
+            started_at: origin.started_at,
+            first,
+            limits: origin.limits,
+        }
+    }
 }
 
 /// What the guest is being used for.

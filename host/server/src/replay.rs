@@ -5,24 +5,6 @@ use everstep_core::{Activation, Divergence, Entry, Payload, Record, Refusal, Ste
 use everstep_engine::{ActivationError, Module, RunContext, WorkflowInstance};
 use std::sync::Arc;
 
-/// What a guest may know of its run.
-#[must_use]
-pub fn context(record: &Record, attempt: u32) -> RunContext {
-    let origin = &record.origin;
-    RunContext {
-        run_id: origin.id,
-        workflow: origin.workflow.clone(),
-        version: origin.version.clone(),
-        // Options are maps with text as keys, which always have a JSON form.
-        options: Payload::from_value(&origin.options).unwrap_or_else(|_| Payload::null()),
-        attempt,
-        parent: origin.parent.map(|parent| parent.run),
-        started_at: origin.started_at,
-        first: record.first,
-        limits: origin.limits,
-    }
-}
-
 /// Why a replay ended early. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum ReplayError {
@@ -57,7 +39,7 @@ impl Replayer {
     /// A replay of this attempt of the run; steps of other attempts are passed over.
     #[must_use]
     pub fn new(module: Arc<Module>, record: &Record, input: Payload, attempt: u32) -> Self {
-        let context = context(record, attempt);
+        let context = RunContext::of(&record.origin, record.first, attempt);
         Self {
             module,
             context,

@@ -2,13 +2,13 @@
 //! decided durable, and only then start effects. Each decision is a commit of its own here, so that a
 //! crash can come between any two. Invariant: what is in `guests` can be thrown away at any time.
 
-use crate::replay::{Replay, context, stuck};
+use crate::replay::{Replay, stuck};
 use crate::world::World;
 use everstep_core::{
     Activation, Commit, Completion, Delivery, Finished, Input, JournalEvent, LogLine, Next, Record,
-    Refusal, Run, RunId, StateKind, StuckCause, Timestamp,
+    Refusal, Run, RunId, StuckCause, Timestamp,
 };
-use everstep_engine::WorkflowInstance;
+use everstep_engine::{RunContext, WorkflowInstance};
 
 /// Task attempts that one run begins at once.
 const MOST_TASKS: usize = 1_000;
@@ -179,7 +179,7 @@ impl World {
         if let Completion::Start { attempt, .. } = &delivery.completion {
             // The old instance must be gone before there is a new one.
             guest.instance = None;
-            let context = context(&record.origin, record.first, *attempt);
+            let context = RunContext::of(&record.origin, record.first, *attempt);
             let module = self.modules.get(record.origin.digest);
             guest.instance = Some(module.instantiate(context).map_err(|e| stuck(id, e))?);
         }
@@ -268,16 +268,18 @@ impl World {
     pub(crate) fn fold(&self, id: RunId) -> Run {
         let stored = self.store.get(id);
         let record = &stored.record;
-        // Somebody may be about to have a failed run tried again.
-        let keeps_results = record.keeps_results || record.state.kind() == StateKind::Failed;
         let fold = || {
-            let mut entries = stored.current().iter();
-            let mut run = Run::begin(entries.next(), record.first, keeps_results)?;
-            entries.try_for_each(|entry| run.absorb(entry))?;
-            run.adopt(record)?;
+            let mut run = None;
+            for entry in stored.current() {
+                Run::fold_on(&mut run, entry, record)?;
+            }
+            if let Some(run) = &mut run {
+                run.adopt(record)?;
+            }
             Ok::<_, Refusal>(run)
         };
-        fold().unwrap_or_else(|refusal| panic!("the journal of run {id}: {refusal}"))
+        let run = fold().unwrap_or_else(|refusal| panic!("the journal of run {id}: {refusal}"));
+        run.unwrap_or_else(|| panic!("the journal of run {id} is empty"))
     }
 
     /// Notes that a run is stuck. The guest is gone; the journal stays as it is.

@@ -7,21 +7,6 @@ use everstep_core::{
 use everstep_engine::{ActivationError, Module, RunContext, WorkflowInstance};
 use std::sync::Arc;
 
-/// What a guest may know of its run. `first` is where its journal begins.
-pub(crate) fn context(origin: &Origin, first: u64, attempt: u32) -> RunContext {
-    RunContext {
-        run_id: origin.id,
-        workflow: origin.workflow.clone(),
-        version: origin.version.clone(),
-        options: Payload::from_value(&origin.options).expect("options have a JSON form"),
-        attempt,
-        parent: origin.parent.map(|parent| parent.run),
-        started_at: origin.started_at,
-        first,
-        limits: origin.limits,
-    }
-}
-
 /// A replay under way.
 pub(crate) struct Replay {
     module: Arc<Module>,
@@ -97,7 +82,7 @@ impl Replay {
         let instance = match &mut self.instance {
             Some(instance) => instance,
             none => {
-                let context = context(&self.origin, self.first, step.attempt);
+                let context = RunContext::of(&self.origin, self.first, step.attempt);
                 none.insert(self.module.instantiate(context).map_err(|e| stuck(run, e))?)
             }
         };

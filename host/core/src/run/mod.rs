@@ -95,17 +95,35 @@ impl Run {
         Ok(run)
     }
 
+    /// One step of a fold that reads a journal piece by piece: the first entry makes the run, the
+    /// others are taken in. The record says where the journal begins; it may be older than the
+    /// journal's end.
+    ///
+    /// # Errors
+    /// [`Refusal::Corrupt`] when the entry cannot stand there.
+    pub fn fold_on<'r>(
+        run: &'r mut Option<Self>,
+        entry: &Entry,
+        record: &Record,
+    ) -> Result<&'r mut Self, Refusal> {
+        match run {
+            Some(run) => {
+                run.absorb(entry)?;
+                Ok(run)
+            }
+            none => {
+                // Somebody may be about to have a failed run tried again.
+                let failed = matches!(record.state, RunState::Failed { .. });
+                let keeps_results = record.keeps_results || failed;
+                Ok(none.insert(Self::begin(Some(entry), record.first, keeps_results)?))
+            }
+        }
+    }
+
     /// A run as the first entry of its journal leaves it. The entry stands at `position`;
     /// `keeps_results` says that the results of completed operations will be wanted, because the
     /// run was tried again by hand (see [`Record::keeps_results`]).
-    ///
-    /// # Errors
-    /// [`Refusal::Corrupt`] when no journal begins with that entry.
-    pub fn begin(
-        first: Option<&Entry>,
-        position: u64,
-        keeps_results: bool,
-    ) -> Result<Self, Refusal> {
+    fn begin(first: Option<&Entry>, position: u64, keeps_results: bool) -> Result<Self, Refusal> {
         let mut run = apply::first(first, position, keeps_results)?;
         run.settle();
         Ok(run)

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// The shortest interval, in milliseconds.
 pub const SHORTEST_INTERVAL_MS: u64 = 1_000;
 /// The longest interval: 100 years, in milliseconds.
-pub const LONGEST_INTERVAL_MS: u64 = 36_525 * 24 * 60 * 60 * 1_000;
+pub const LONGEST_INTERVAL_MS: u64 = crate::time::CENTURY_MS;
 
 /// When a schedule fires.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

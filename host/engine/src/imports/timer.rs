@@ -3,14 +3,12 @@
 use crate::bindings::everstep::workflow::timer::Host;
 use crate::fault::Fault;
 use crate::state::WorkflowState;
+use everstep_core::time::CENTURY_MS;
 use everstep_core::{Command, TimerDue, Timestamp};
-
-/// The longest sleep: 100 years of 365.25 days.
-const LONGEST_MS: u64 = 36_525 * 24 * 3_600_000;
 
 impl Host for WorkflowState {
     fn sleep(&mut self, duration: u64, name: String) -> wasmtime::Result<u64> {
-        if duration > LONGEST_MS {
+        if duration > CENTURY_MS {
             let message = format!("a sleep of {duration} ms is longer than 100 years");
             return Err(Fault::limit("limit.sleep", message).into());
         }
@@ -18,7 +16,7 @@ impl Host for WorkflowState {
     }
 
     fn sleep_until(&mut self, instant: u64, name: String) -> wasmtime::Result<u64> {
-        if instant > self.now.as_millis().saturating_add(LONGEST_MS) {
+        if instant > self.now.as_millis().saturating_add(CENTURY_MS) {
             let message = format!("a sleep until {instant} ms is longer than 100 years");
             return Err(Fault::limit("limit.sleep", message).into());
         }

@@ -16,12 +16,11 @@ use super::tasks::Ended;
 use super::warm::{Resting, Warm};
 use crate::clock;
 use crate::link::{HandBack, HostLink, LinkError};
-use crate::replay::context;
 use everstep_core::{
     Activation, Commit, Delivery, Finished, Input, LogLine, Next, Record, Refusal, Run, StuckCause,
     Token,
 };
-use everstep_engine::{ActivationError, Engine, Module};
+use everstep_engine::{ActivationError, Engine, Module, RunContext};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, watch};
@@ -292,7 +291,9 @@ impl<'a> Driver<'a> {
         if let Completion::Start { attempt, .. } = &delivery.completion {
             guest.instance = None;
             // Not from our own record: the run may have begun anew in this very batch.
-            guest.instance = Some(module.instantiate(context(guest.run.record(), *attempt))?);
+            let record = guest.run.record();
+            let context = RunContext::of(&record.origin, record.first, *attempt);
+            guest.instance = Some(module.instantiate(context)?);
         }
         match &mut guest.instance {
             Some(instance) => instance.activate(delivery, guest.run.input()),

@@ -7,7 +7,7 @@ use everstep_core::{Limits, OpId, Run, RunId, TaskCall};
 use everstep_engine::{Module, TaskControl};
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,16 +24,21 @@ const CLEAN_UP: Duration = Duration::from_secs(10);
 pub(super) struct Executions {
     /// An attempt that began alone runs inside the driver's own `wait`: a run that does one thing
     /// after the other needs no spawn and no hop to another thread for each.
-    alone: Option<(OpId, BoxFuture<'static, Ended>)>,
+    alone: Option<BoxFuture<'static, Ended>>,
     set: JoinSet<Ended>,
-    handles: HashMap<OpId, AbortHandle>,
-    /// The lines to those that are under way.
-    controls: HashMap<OpId, TaskControl>,
-    /// Those that nobody wants any more and that clean up, with the time until which they may.
-    stopping: BTreeMap<OpId, Instant>,
+    under_way: HashMap<OpId, UnderWay>,
     ended: VecDeque<Ended>,
     /// Those whose decision is not durable yet. They are used again when it does not become so.
     undecided: Vec<Ended>,
+}
+
+/// An attempt that is under way.
+struct UnderWay {
+    control: TaskControl,
+    /// Ends it; none for the one that is alone.
+    handle: Option<AbortHandle>,
+    /// Until when it may clean up, when nobody wants it any more.
+    until: Option<Instant>,
 }
 
 impl Executions {
@@ -44,7 +49,7 @@ impl Executions {
 
     /// Whether no attempt is under way.
     pub(super) fn is_quiet(&self) -> bool {
-        self.alone.is_none() && self.handles.is_empty()
+        self.under_way.is_empty()
     }
 
     /// Whether an attempt that ended is to be decided.
@@ -55,7 +60,7 @@ impl Executions {
     /// How many more attempts may begin. Those that ended count until they are decided, which
     /// bounds what a run holds in memory.
     pub(super) fn room(&self) -> usize {
-        MOST.saturating_sub(self.under_way().count() + self.ended.len())
+        MOST.saturating_sub(self.under_way.len() + self.ended.len())
     }
 
     /// Begins attempts. After a reload one may be under way already, or wait to be decided; it is
@@ -71,72 +76,69 @@ impl Executions {
         if calls.is_empty() {
             return;
         }
-        let ended = self.ended.iter().map(|ended| ended.op);
-        let known: HashSet<OpId> = self.under_way().chain(ended).collect();
+        let ended: HashSet<OpId> = self.ended.iter().map(|ended| ended.op).collect();
         let alone = self.is_quiet() && calls.len() == 1;
         for call in calls {
             let op = call.op;
-            if known.contains(&op) {
+            if self.under_way.contains_key(&op) || ended.contains(&op) {
                 continue;
             }
             let control = TaskControl::default();
-            self.controls.insert(op, control.clone());
             let execution = tasks::execute(Execution {
                 module: Arc::clone(module),
                 run,
                 limits,
                 call,
-                control,
+                control: control.clone(),
                 permits: Arc::clone(&parts.tasks),
                 gates: Arc::clone(&parts.gates),
                 link: Arc::clone(&parts.link),
             });
-            if alone {
-                self.alone = Some((op, unbroken(op, execution).boxed()));
+            let handle = if alone {
+                self.alone = Some(unbroken(op, execution).boxed());
+                None
             } else {
-                self.handles.insert(op, self.set.spawn(execution));
-            }
+                Some(self.set.spawn(execution))
+            };
+            self.under_way.insert(op, UnderWay { control, handle, until: None });
         }
-    }
-
-    fn under_way(&self) -> impl Iterator<Item = OpId> {
-        self.alone.iter().map(|(op, _)| *op).chain(self.handles.keys().copied())
     }
 
     /// Stops an attempt that nobody wants any more; one that looks whether it is wanted gets time
     /// to clean up.
     pub(super) fn stop(&mut self, op: OpId) {
-        if self.controls.get(&op).is_some_and(TaskControl::cancel) {
-            self.stopping.entry(op).or_insert_with(|| Instant::now() + CLEAN_UP);
+        let Some(attempt) = self.under_way.get_mut(&op) else { return };
+        if attempt.control.cancel() {
+            attempt.until.get_or_insert_with(|| Instant::now() + CLEAN_UP);
         } else {
             self.abort(op);
         }
     }
 
     fn abort(&mut self, op: OpId) {
-        self.forget(op);
-        self.alone.take_if(|(alone, _)| *alone == op);
-        if let Some(handle) = self.handles.remove(&op) {
-            handle.abort();
+        match self.under_way.remove(&op).map(|attempt| attempt.handle) {
+            Some(Some(handle)) => handle.abort(),
+            Some(None) => self.alone = None,
+            None => {}
         }
     }
 
-    fn forget(&mut self, op: OpId) {
-        self.controls.remove(&op);
-        self.stopping.remove(&op);
+    /// The attempt that has to be done with cleaning up first.
+    fn stopping(&self) -> Option<(Instant, OpId)> {
+        self.under_way.iter().filter_map(|(op, attempt)| Some((attempt.until?, *op))).min()
     }
 
     /// Waits for those that clean up.
     pub(super) async fn finish_stopping(&mut self) {
-        while !self.stopping.is_empty() {
+        while self.stopping().is_some() {
             self.wait().await;
         }
     }
 
     /// After a reload: stops what was given up meanwhile.
     pub(super) fn stop_stale(&mut self, run: &Run) {
-        let stale: Vec<OpId> = self.under_way().filter(|op| !run.is_pending(*op)).collect();
-        for op in stale {
+        let stale = self.under_way.keys().filter(|op| !run.is_pending(**op));
+        for op in stale.copied().collect::<Vec<_>>() {
             self.stop(op);
         }
     }
@@ -144,7 +146,7 @@ impl Executions {
     /// Waits for the next attempt to end, and takes all that have. Never returns while none is
     /// under way. May be dropped at any time.
     pub(super) async fn wait(&mut self) {
-        let patience = self.stopping.iter().map(|(op, until)| (*until, *op)).min();
+        let patience = self.stopping();
         tokio::select! {
             ended = run_alone(&mut self.alone) => self.keep(ended),
             op = give_up(patience) => self.abort(op),
@@ -186,21 +188,20 @@ impl Executions {
     }
 
     fn keep(&mut self, ended: Ended) {
-        self.forget(ended.op);
+        self.under_way.remove(&ended.op);
         self.ended.push_back(ended);
     }
 
     fn note(&mut self, joined: Result<Ended, JoinError>) {
         match joined {
-            Ok(ended) => {
-                self.handles.remove(&ended.op);
-                self.keep(ended);
-            }
+            Ok(ended) => self.keep(ended),
             Err(error) => {
                 // An attempt that was stopped is off the list; one that is on it broke off.
-                let broken = self.handles.iter().find(|(_, handle)| handle.id() == error.id());
+                let is_it = |attempt: &UnderWay| {
+                    attempt.handle.as_ref().is_some_and(|handle| handle.id() == error.id())
+                };
+                let broken = self.under_way.iter().find(|(_, attempt)| is_it(attempt));
                 if let Some((&op, _)) = broken {
-                    self.handles.remove(&op);
                     self.keep(Ended::host_failed(op, &error.to_string()));
                 }
             }
@@ -220,9 +221,9 @@ async fn give_up(patience: Option<(Instant, OpId)>) -> OpId {
 }
 
 /// Goes on with the attempt that is alone. Never returns when there is none.
-async fn run_alone(alone: &mut Option<(OpId, BoxFuture<'static, Ended>)>) -> Ended {
+async fn run_alone(alone: &mut Option<BoxFuture<'static, Ended>>) -> Ended {
     match alone {
-        Some((_, execution)) => {
+        Some(execution) => {
             let ended = execution.await;
             *alone = None;
             ended

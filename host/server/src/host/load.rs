@@ -4,7 +4,7 @@ use super::causes::{self, corrupt, unloadable};
 use super::warm::Resting;
 use crate::link::{HostLink, LinkError};
 use crate::replay::{ReplayError, Replayer};
-use everstep_core::{Digest, Entry, Record, Run, StateKind, StuckCause};
+use everstep_core::{Digest, Record, Refusal, Run, StuckCause};
 use everstep_engine::{Engine, Module};
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -83,16 +83,7 @@ pub(super) async fn load(
         }
         length += page.len() as u64;
         for entry in &page {
-            let known = match &mut run {
-                Some(known) => {
-                    known.absorb(entry).map_err(|refusal| corrupt(refusal.to_string()))?;
-                    known
-                }
-                none => {
-                    let begun = begin(entry, record)?;
-                    none.insert(begun)
-                }
-            };
+            let known = Run::fold_on(&mut run, entry, record)?;
             if replayer.is_none()
                 && let Some(attempt) = record.attempt_under_way()
             {
@@ -106,7 +97,7 @@ pub(super) async fn load(
         tokio::task::yield_now().await;
     }
     let mut run = run.ok_or_else(|| corrupt("the journal is empty".into()))?;
-    run.adopt(record).map_err(|refusal| corrupt(refusal.to_string()))?;
+    run.adopt(record)?;
     let instance = match replayer {
         Some(replayer) => replayer.finish()?.0,
         None => None,
@@ -124,21 +115,18 @@ pub(super) async fn fold(record: &Record, link: &dyn HostLink) -> Result<Run, Lo
             break;
         }
         for entry in &page {
-            match &mut run {
-                Some(run) => run.absorb(entry).map_err(|refusal| corrupt(refusal.to_string()))?,
-                None => run = Some(begin(entry, record)?),
-            }
+            Run::fold_on(&mut run, entry, record)?;
         }
     }
     let mut run = run.ok_or_else(|| corrupt("the journal is empty".into()))?;
-    run.adopt(record).map_err(|refusal| corrupt(refusal.to_string()))?;
+    run.adopt(record)?;
     Ok(run)
 }
 
-fn begin(first: &Entry, record: &Record) -> Result<Run, StuckCause> {
-    // Somebody may be about to have a failed run tried again.
-    let keeps_results = record.keeps_results || record.state.kind() == StateKind::Failed;
-    Run::begin(Some(first), record.first, keeps_results).map_err(|e| corrupt(e.to_string()))
+impl From<Refusal> for LoadError {
+    fn from(refusal: Refusal) -> Self {
+        Self::Stuck(corrupt(refusal.to_string()))
+    }
 }
 
 impl From<StuckCause> for LoadError {

@@ -17,6 +17,15 @@ const LONGEST_REASON: usize = 4_096;
 /// How often a decision is made again because the run moved on.
 const MAX_TRIES: u32 = 32;
 
+/// What somebody wants of a run.
+#[derive(Clone, Copy)]
+enum Wish<'a> {
+    This(&'a External),
+    /// To try it again with these outcomes. They are for operations of the very attempt that failed,
+    /// so those are found in the record that is decided on.
+    RetryWith(&'a [TaskOutcomeBody]),
+}
+
 impl Service {
     /// Asks a run to stop. Asking again changes nothing and succeeds.
     ///
@@ -71,21 +80,7 @@ impl Service {
         if body.outcomes.is_empty() {
             return self.ask(run, &External::Retry { outcomes: Vec::new() }).await;
         }
-        // The operations are those of the very attempt that failed, so they are found anew when
-        // somebody else was quicker.
-        for _ in 0..MAX_TRIES {
-            let record = self.record(run).await?;
-            let outcomes = self.outcomes(&record, &body.outcomes).await?;
-            let wish = External::Retry { outcomes };
-            let commit = everstep_core::external(&record, wish, crate::clock::now())?;
-            let after = commit.record.clone();
-            match self.commit(commit).await {
-                Ok(()) => return Ok(self.view(&after)),
-                Err(StoreError::Conflict { .. }) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Err(ServiceError::Busy("the run changes too quickly to be asked"))
+        self.decide(run, Wish::RetryWith(&body.outcomes)).await
     }
 
     /// Finds the operations that are meant.
@@ -112,12 +107,22 @@ impl Service {
         Ok(outcomes)
     }
 
-    /// Has the state machine decide something from outside, and makes that true. When the run moved
-    /// on meanwhile, it is decided again.
+    /// Has the state machine decide something from outside, and makes that true.
     pub(super) async fn ask(&self, run: RunId, wish: &External) -> Result<RunView, ServiceError> {
+        self.decide(run, Wish::This(wish)).await
+    }
+
+    /// When the run moved on meanwhile, it is decided again.
+    async fn decide(&self, run: RunId, wish: Wish<'_>) -> Result<RunView, ServiceError> {
         for tries in 0..MAX_TRIES {
             let record = self.record(run).await?;
-            if is_so(&record, wish) {
+            let wish = match wish {
+                Wish::This(wish) => wish.clone(),
+                Wish::RetryWith(wanted) => {
+                    External::Retry { outcomes: self.outcomes(&record, wanted).await? }
+                }
+            };
+            if is_so(&record, &wish) {
                 return Ok(self.view(&record));
             }
             let commit = match everstep_core::external(&record, wish.clone(), crate::clock::now()) {

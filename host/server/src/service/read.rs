@@ -59,7 +59,6 @@ impl Service {
     pub(super) async fn folded(&self, record: &Record) -> Result<Option<Run>, ServiceError> {
         let mut run: Option<Run> = None;
         let mut seq = record.first;
-        let keeps_results = record.keeps_results || record.state.kind() == StateKind::Failed;
         while seq < record.length {
             let entries = self.parts.store.journal(record.id(), seq, PAGE).await?;
             if entries.is_empty() {
@@ -68,10 +67,7 @@ impl Service {
             }
             let most = usize::try_from(record.length - seq).unwrap_or(usize::MAX);
             for entry in entries.iter().take(most) {
-                match &mut run {
-                    Some(run) => run.absorb(entry)?,
-                    None => run = Some(Run::begin(Some(entry), record.first, keeps_results)?),
-                }
+                Run::fold_on(&mut run, entry, record)?;
                 seq += 1;
             }
         }

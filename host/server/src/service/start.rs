@@ -5,6 +5,7 @@
 use super::{Service, ServiceError};
 use everstep_core::api::{OnConflict, StartBody, Started};
 use everstep_core::manifest::WorkflowDefinition;
+use everstep_core::time::CENTURY_MS;
 use everstep_core::{
     InputHash, KeyTemplate, Parent, Payload, Run, RunId, StartOptions, StartRequest, Timestamp,
 };
@@ -12,8 +13,6 @@ use everstep_store::StoreError;
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
-/// The longest delay and the longest time limit: 100 years, in milliseconds.
-const CENTURY_MS: u64 = 36_525 * 24 * 60 * 60 * 1_000;
 /// The longest idempotency key, in bytes.
 const LONGEST_KEY: usize = 256;
 /// The most tags of a run.
