@@ -165,14 +165,13 @@ fn check_output(block: &Block, printed: &str) {
     }
 }
 
-#[test]
-fn the_quick_start_works_as_it_stands() {
+/// Does what a page says, block by block.
+fn play(page: &str, folder: &Path) {
     let place = workplace();
-    let folder = place.join("hello");
     let data = tempfile::tempdir().unwrap();
     let mut server: Option<ServerProcess> = None;
     let mut printed: Option<String> = None;
-    for block in blocks("README.md") {
+    for block in blocks(page) {
         if let Some(file) = block.mark.strip_prefix("file: ") {
             let path = place.join(file);
             let is_manifest = path.ends_with("Cargo.toml");
@@ -185,13 +184,23 @@ fn the_quick_start_works_as_it_stands() {
             check_output(&block, &printed.take().unwrap());
         } else if block.language == "sh" {
             let url = server.as_ref().unwrap().url();
-            printed = Some(bash(&block, &folder, url));
+            printed = Some(bash(&block, folder, url));
         } else {
             assert_eq!(block.language, "text", "{} is not executed", block.place);
         }
     }
-    assert!(printed.is_none(), "the last commands of the README are followed by their output");
+    assert!(printed.is_none(), "the last commands of {page} are followed by their output");
     assert_eq!(server.unwrap().terminate(), Some(0));
+}
+
+#[test]
+fn the_quick_start_works_as_it_stands() {
+    play("README.md", &workplace().join("hello"));
+}
+
+#[test]
+fn the_story_of_upgrades_works_as_it_stands() {
+    play("docs/upgrades.md", &root());
 }
 
 #[test]

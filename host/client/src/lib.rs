@@ -27,6 +27,7 @@ mod runs;
 mod schedules;
 mod sse;
 mod wait;
+mod workflows;
 
 pub use connection::{Client, Notice};
 pub use error::ClientError;

@@ -2,7 +2,7 @@
 
 use crate::{Client, ClientError};
 use everstep_core::Digest;
-use everstep_core::api::{ModuleList, ModuleView, Uploaded};
+use everstep_core::api::{ModuleList, ModuleView, UpgradeProgress, UploadOptions, Uploaded};
 use futures::stream;
 use reqwest::Body;
 use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE};
@@ -16,36 +16,40 @@ const UPLOAD_TIMEOUT: Duration = Duration::from_secs(600);
 const CHUNK: usize = 64 << 10;
 
 impl Client {
-    /// Uploads a component.
+    /// Uploads a component; refused when another module has one of its versions.
     ///
     /// # Errors
     /// When the server refuses it; the problem says why.
     pub async fn upload(&self, component: Vec<u8>) -> Result<Uploaded, ClientError> {
-        self.upload_observed(component, |_| {}).await
+        self.upload_observed(component, UploadOptions::default(), |_| {}, |_| {}).await
     }
 
-    /// Uploads a component and reports how many bytes have been handed over.
+    /// Uploads a component, and tells how many bytes have been handed over and how far the check of
+    /// open runs is.
     ///
     /// # Errors
-    /// As [`Client::upload`].
+    /// As [`Client::upload`]. When open runs do not pass, the problem has the report.
     pub async fn upload_observed(
         &self,
         component: Vec<u8>,
-        observe: impl Fn(u64) + Send + Sync + 'static,
+        options: UploadOptions,
+        sent: impl Fn(u64) + Send + Sync + 'static,
+        progress: impl FnMut(UpgradeProgress),
     ) -> Result<Uploaded, ClientError> {
         let component: Arc<[u8]> = component.into();
         let length = component.len();
         let chunks = stream::iter((0..length).step_by(CHUNK).map(move |from| {
             let to = (from + CHUNK).min(length);
-            observe(to as u64);
+            sent(to as u64);
             Ok::<_, std::convert::Infallible>(component[from..to].to_vec())
         }));
         let request = self
             .post("/v1/modules")
+            .query(&options)
             .header(CONTENT_TYPE, "application/wasm")
             .header(CONTENT_LENGTH, length)
             .body(Body::wrap_stream(chunks));
-        self.json_within(request, UPLOAD_TIMEOUT).await
+        self.json_lines(request, progress).await
     }
 
     /// All modules, oldest first.
@@ -62,6 +66,14 @@ impl Client {
     /// When there is none with this digest.
     pub async fn module(&self, digest: Digest) -> Result<ModuleView, ClientError> {
         self.json(self.get(&format!("/v1/modules/{digest}"))).await
+    }
+
+    /// Closes the versions of a module to new runs.
+    ///
+    /// # Errors
+    /// When there is none with this digest, or runs on it have not ended.
+    pub async fn retire_module(&self, digest: Digest) -> Result<ModuleView, ClientError> {
+        self.json(self.post(&format!("/v1/modules/{digest}/retire"))).await
     }
 
     /// The bytes of a module, as they were uploaded.

@@ -6,6 +6,7 @@ use crate::{
     UserEvent,
 };
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// What became of an operation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -218,6 +219,13 @@ pub enum CommandKind {
     Child,
     Value,
     Continue,
+}
+
+impl fmt::Display for CommandIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.kind.as_str())?;
+        if self.name.is_empty() { Ok(()) } else { write!(f, " `{}`", self.name) }
+    }
 }
 
 impl CommandKind {

@@ -4,10 +4,18 @@
 mod bulk;
 mod events;
 mod selection;
+mod upgrade;
+mod workflows;
 
 pub use bulk::{BulkAction, BulkBody, BulkReport, BulkResult};
 pub use events::{EventBody, EventSent, EventTarget, Multicast, MulticastBody, MulticastResult};
 pub use selection::RunSelection;
+pub use upgrade::{
+    Finding, FindingGroup, ProgressLine, UpgradeBody, UpgradeProgress, UpgradeReport, cause_summary,
+};
+pub use workflows::{
+    DefaultBody, RollbackBody, RolledBack, UploadOptions, VersionView, WorkflowList, WorkflowView,
+};
 
 use crate::event::{Entry, StuckCause};
 use crate::record::{QueueReason, Record, RetryCause, RunState, StateKind};
@@ -374,6 +382,9 @@ pub struct ModuleView {
     pub engine: u32,
     /// What it contains.
     pub manifest: Manifest,
+    /// Runs that execute it and have not ended.
+    #[serde(default)]
+    pub open_runs: u64,
 }
 
 /// Answer of `POST /v1/modules`.
@@ -381,8 +392,13 @@ pub struct ModuleView {
 pub struct Uploaded {
     /// False when the same bytes had been uploaded before.
     pub created: bool,
+    /// False in a dry run: nothing was changed.
+    pub active: bool,
     /// The module.
     pub module: ModuleView,
+    /// What became of the open runs of the versions that it replaces; none when it replaces none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upgrade: Option<UpgradeReport>,
 }
 
 /// Answer of `GET /v1/modules`.
@@ -393,7 +409,7 @@ pub struct ModuleList {
 }
 
 /// An error answer (RFC 9457, `application/problem+json`).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Problem {
     /// Where the code is documented.
     #[serde(rename = "type")]
@@ -406,4 +422,7 @@ pub struct Problem {
     pub detail: String,
     /// What to do about it.
     pub fix: String,
+    /// What was found when open runs were replayed on another module.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upgrade: Option<Box<UpgradeReport>>,
 }

@@ -1,7 +1,7 @@
 //! The journal: what happened to a run, in order, in the past tense. Events are never changed; old
 //! forms must be readable for ever, so fields are only added, with a default.
 
-use crate::record::{CancelRequest, Origin};
+use crate::record::{CancelRequest, ModuleRef, Origin};
 use crate::{
     ChildRequest, Failure, InputHash, Message, MessageId, OpId, OpResult, Payload, RunId,
     TaskOptions, Timestamp, UserEvent,
@@ -252,6 +252,13 @@ pub enum JournalEvent {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         cancel: Option<CancelRequest>,
     },
+    /// From here on the run executes another module, which asks for the same up to here.
+    RunUpgraded {
+        /// The module.
+        to: ModuleRef,
+        /// The one before.
+        was: ModuleRef,
+    },
     /// An attempt of the run failed and another will follow.
     AttemptFailed {
         /// From 1.
@@ -333,6 +340,7 @@ impl JournalEvent {
             Self::WakeRequested => "WakeRequested",
             Self::RetryRequested { .. } => "RetryRequested",
             Self::RunContinued { .. } => "RunContinued",
+            Self::RunUpgraded { .. } => "RunUpgraded",
         }
     }
 }

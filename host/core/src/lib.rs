@@ -20,6 +20,7 @@ pub mod log;
 pub mod manifest;
 pub mod message;
 pub mod payload;
+pub mod publication;
 pub mod record;
 pub mod refusal;
 pub mod replay;
@@ -45,7 +46,8 @@ pub use message::{
     ChildRequest, Message, MessageId, MessageKind, OnParentEnd, Parent, Reply, UserEvent,
 };
 pub use payload::Payload;
-pub use record::{Origin, QueueReason, Record, RunState, StateKind};
+pub use publication::{Publication, PublicationError, PublishedVersion, Rollback};
+pub use record::{ModuleRef, Origin, QueueReason, Record, RunState, StateKind};
 pub use refusal::Refusal;
 pub use replay::{Divergence, Step, Steps};
 pub use retry::{RetryPolicy, TaskOptions};

@@ -9,7 +9,8 @@ use crate::{
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// What a run is and how it was asked for. Fixed at its start.
+/// What a run is and how it was asked for. Fixed at its start, but for the module, which an upgrade
+/// changes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Origin {
     /// The run's id.
@@ -36,6 +37,32 @@ pub struct Origin {
     /// When the first attempt is due, if that was not at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due: Option<Timestamp>,
+}
+
+/// What a run executes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModuleRef {
+    /// The module.
+    pub digest: Digest,
+    /// The version that the workflow has in it.
+    pub version: String,
+    /// The version of the engine's configuration under which the module was accepted.
+    pub engine: u32,
+}
+
+impl Origin {
+    /// What the run executes.
+    #[must_use]
+    pub fn module(&self) -> ModuleRef {
+        ModuleRef { digest: self.digest, version: self.version.clone(), engine: self.engine }
+    }
+
+    /// The same run with another module.
+    #[must_use]
+    pub fn with_module(&self, module: ModuleRef) -> Self {
+        let ModuleRef { digest, version, engine } = module;
+        Self { digest, version, engine, ..self.clone() }
+    }
 }
 
 /// Why a run waits for a host.

@@ -167,10 +167,10 @@ impl Steps {
         Ok(self.begin(seq, entry, completion, None))
     }
 
-    /// The last step of the journal.
-    #[must_use]
-    pub fn finish(self) -> Option<Step> {
-        self.current
+    /// The last step so far, when the journal ends here for now. What follows must begin with
+    /// another delivery: a commit holds whole steps.
+    pub fn take_last(&mut self) -> Option<Step> {
+        self.current.take()
     }
 
     /// The last step of what was before ends with the wish to begin anew.
@@ -399,14 +399,28 @@ fn shortened(text: &str) -> String {
 
 impl fmt::Display for Asked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.identity.kind.as_str())?;
-        if !self.identity.name.is_empty() {
-            write!(f, " `{}`", self.identity.name)?;
-        }
+        self.identity.fmt(f)?;
         if let Some(input) = &self.input {
             write!(f, " {}", shortened(&input.to_string()))?;
         }
         Ok(())
+    }
+}
+
+impl Divergence {
+    /// What divergences of one cause have in common: both sides without their inputs, or the fields
+    /// that differ.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let side = |asked: &Option<Asked>| {
+            asked.as_ref().map_or("nothing".into(), |asked| asked.identity.to_string())
+        };
+        let (expected, asked) = (side(&self.expected), side(&self.asked));
+        if expected != asked {
+            return format!("the journal has {expected}, the module asks for {asked}");
+        }
+        let fields: Vec<_> = self.differences.iter().map(|it| it.field.as_str()).collect();
+        format!("{expected}: {} differs", fields.join(", "))
     }
 }
 

@@ -32,6 +32,8 @@ pub enum Trigger {
     Wake,
     /// Somebody asked a stuck run to continue, or a failed one to be tried again.
     Retry,
+    /// Somebody gave the run another module.
+    Upgrade,
     /// The run's time limit, or the grace period of a cancel, passed.
     Expired,
     /// A divergence, a trap, a limit, a module that does not load.
@@ -53,6 +55,7 @@ impl Trigger {
             Self::Resume => "resumed",
             Self::Wake => "woken",
             Self::Retry => "retried",
+            Self::Upgrade => "upgraded",
             Self::Expired => "expired",
             Self::Stuck => "stopped",
         }
@@ -71,6 +74,7 @@ impl Trigger {
             Self::Resume => "resume",
             Self::Wake => "wake",
             Self::Retry => "retry",
+            Self::Upgrade => "upgrade",
             Self::Expired => "time limit or cancel grace passed",
             Self::Stuck => "divergence, trap, limit or unloadable module",
         }
@@ -162,6 +166,15 @@ pub const TRANSITIONS: &[Transition] = &[
     (Sleeping, Trigger::Wake, &[Queued]),
     (Stuck, Trigger::Retry, &[Queued]),
     (Failed, Trigger::Retry, &[Queued]),
+    (Scheduled, Trigger::Upgrade, &[Scheduled]),
+    (Queued, Trigger::Upgrade, &[Queued]),
+    (Running, Trigger::Upgrade, &[Running]),
+    (Sleeping, Trigger::Upgrade, &[Sleeping]),
+    (AwaitingEvent, Trigger::Upgrade, &[AwaitingEvent]),
+    (AwaitingChild, Trigger::Upgrade, &[AwaitingChild]),
+    (AwaitingRetry, Trigger::Upgrade, &[AwaitingRetry]),
+    (Paused, Trigger::Upgrade, &[Paused]),
+    (Stuck, Trigger::Upgrade, &[Stuck]),
     (Scheduled, Trigger::Expired, &[Failed]),
     (Queued, Trigger::Expired, &[Failed, Cancelled]),
     (Running, Trigger::Expired, &[Failed, Cancelled]),

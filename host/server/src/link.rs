@@ -72,6 +72,9 @@ pub trait HostLink: Send + Sync + 'static {
     /// The bytes of a module.
     async fn module(&self, digest: Digest) -> Result<Vec<u8>, LinkError>;
 
+    /// The record of a run as of now; none when there is no such run any more.
+    async fn record(&self, run: RunId) -> Result<Option<Record>, LinkError>;
+
     /// Journal entries from this position on; empty at the end.
     async fn journal(&self, run: RunId, from: u64) -> Result<Vec<Entry>, LinkError>;
 
@@ -141,6 +144,10 @@ impl HostLink for LocalLink {
     async fn module(&self, digest: Digest) -> Result<Vec<u8>, LinkError> {
         let bytes = self.store.module_bytes(digest).await?;
         bytes.ok_or_else(|| LinkError::Corrupt(format!("module {digest} is not in the store")))
+    }
+
+    async fn record(&self, run: RunId) -> Result<Option<Record>, LinkError> {
+        Ok(self.store.record(run).await?)
     }
 
     async fn journal(&self, run: RunId, from: u64) -> Result<Vec<Entry>, LinkError> {

@@ -62,14 +62,23 @@ impl Replayer {
         }
     }
 
+    /// Replays the last step of a journal that may go on later.
+    ///
+    /// # Errors
+    /// At a difference in the last step.
+    pub fn catch_up(&mut self) -> Result<(), ReplayError> {
+        match self.steps.take_last() {
+            Some(step) => self.step(&step),
+            None => Ok(()),
+        }
+    }
+
     /// Replays the last step and hands over the instance, none when the attempt had not begun.
     ///
     /// # Errors
     /// At a difference in the last step.
     pub fn finish(mut self) -> Result<(Option<WorkflowInstance>, u64), ReplayError> {
-        if let Some(step) = std::mem::take(&mut self.steps).finish() {
-            self.step(&step)?;
-        }
+        self.catch_up()?;
         Ok((self.instance, self.activations))
     }
 

@@ -1,7 +1,6 @@
 //! What can go wrong with a store. The server maps the codes to problems of its API and to what it
 //! does next: conflicts and lost leases are everyday, the rest is for people.
 
-use everstep_core::Digest;
 use std::path::PathBuf;
 
 /// Why a store did not do what it was asked.
@@ -26,15 +25,11 @@ pub enum StoreError {
     /// A run that was to be removed is open, or still needs a host.
     #[error("the run has not ended, or still needs a host")]
     NotEnded,
-    /// Another module has this version of this workflow.
-    #[error("version `{version}` of workflow `{workflow}` is taken by module {digest}")]
-    VersionTaken {
+    /// What is published of the workflow has been changed meanwhile: read it again and decide anew.
+    #[error("what is published of workflow `{workflow}` has changed meanwhile")]
+    PublicationChanged {
         /// The workflow's name.
         workflow: String,
-        /// The version.
-        version: String,
-        /// The module that has it.
-        digest: Digest,
     },
     /// The schedule has been changed, made or deleted meanwhile: read it again and decide anew.
     #[error("the schedule has changed meanwhile")]
@@ -107,7 +102,7 @@ impl StoreError {
             Self::Duplicate => "store.duplicate",
             Self::LeaseLost => "store.lease_lost",
             Self::NotEnded => "store.not_ended",
-            Self::VersionTaken { .. } => "store.version_taken",
+            Self::PublicationChanged { .. } => "store.publication_changed",
             Self::ScheduleChanged { .. } => "store.schedule_changed",
             Self::Corrupt { .. } => "store.corrupt",
             Self::Unavailable(_) => "store.unavailable",

@@ -23,7 +23,7 @@ mod store;
 pub use embedded::{Embedded, EmbeddedOptions};
 pub use error::StoreError;
 pub use memory::Memory;
-pub use module::{ModuleRecord, NewModule, Registered};
+pub use module::{ModuleRecord, NewModule, PublicationChange};
 pub use query::{Due, Ended, MAX_PAGE, Ready, RunPage, RunQuery};
 pub use schedule::SchedulePage;
 pub use store::{Store, StoreStats};

@@ -5,12 +5,13 @@ use crate::admission::{Claim, Head};
 use crate::cursor::Place;
 use crate::schedule::{cursor, place};
 use crate::{
-    Due, Ended, MAX_PAGE, ModuleRecord, NewModule, Ready, Registered, RunPage, RunQuery,
+    Due, Ended, MAX_PAGE, ModuleRecord, NewModule, PublicationChange, Ready, RunPage, RunQuery,
     SchedulePage, Store, StoreError, StoreStats,
 };
 use async_trait::async_trait;
 use everstep_core::{
-    Commit, Digest, Entry, InputHash, LogLine, Record, RunId, Schedule, ScheduleId, Timestamp,
+    Commit, Digest, Entry, InputHash, LogLine, Publication, Record, RunId, Schedule, ScheduleId,
+    Timestamp,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -30,6 +31,7 @@ struct Shelves {
     /// Runs that there have ever been; numbers are never used again.
     numbered: u64,
     modules: Vec<(ModuleRecord, Vec<u8>)>,
+    publications: BTreeMap<String, Publication>,
     /// By number, in the order in which they were made.
     schedules: BTreeMap<u64, Schedule>,
     last_schedule: u64,
@@ -139,26 +141,28 @@ impl Shelves {
         Ok(true)
     }
 
-    fn put_module(&mut self, new: NewModule) -> Result<Registered, StoreError> {
-        let digest = Digest::of(&new.bytes);
-        if let Some((module, _)) = self.modules.iter().find(|(m, _)| m.digest == digest) {
-            return Ok(Registered { created: false, module: module.clone() });
-        }
-        for workflow in &new.manifest.workflows {
-            let taken = |(module, _): &&(ModuleRecord, _)| {
-                module.manifest.workflow(&workflow.name, &workflow.version).is_some()
-            };
-            if let Some((module, _)) = self.modules.iter().find(taken) {
-                return Err(StoreError::VersionTaken {
-                    workflow: workflow.name.clone(),
-                    version: workflow.version.clone(),
-                    digest: module.digest,
-                });
+    fn publish(
+        &mut self,
+        module: Option<NewModule>,
+        changes: Vec<PublicationChange>,
+    ) -> Result<bool, StoreError> {
+        for PublicationChange { publication, expected } in &changes {
+            let workflow = &publication.workflow;
+            let revision = self.publications.get(workflow).map_or(0, |there| there.revision);
+            if revision != *expected {
+                return Err(StoreError::PublicationChanged { workflow: workflow.clone() });
             }
         }
-        let module = new.record(digest);
-        self.modules.push((module.clone(), new.bytes));
-        Ok(Registered { created: true, module })
+        for PublicationChange { publication, .. } in changes {
+            self.publications.insert(publication.workflow.clone(), publication);
+        }
+        let Some(new) = module else { return Ok(false) };
+        let digest = Digest::of(&new.bytes);
+        if self.modules.iter().any(|(module, _)| module.digest == digest) {
+            return Ok(false);
+        }
+        self.modules.push((new.record(digest), new.bytes));
+        Ok(true)
     }
 
     fn schedule_no(&self, id: ScheduleId) -> Option<u64> {
@@ -217,6 +221,7 @@ fn matches(query: &RunQuery, record: &Record) -> bool {
     query.workflow.as_ref().is_none_or(|name| *name == origin.workflow)
         && query.version.as_ref().is_none_or(|version| *version == origin.version)
         && (query.states.is_empty() || query.states.contains(&record.state.kind()))
+        && query.open_on.is_none_or(|it| it == origin.digest && !record.is_terminal())
         && query.parent.is_none_or(|run| origin.parent.is_some_and(|parent| parent.run == run))
         && query.tags.iter().all(|(name, value)| origin.options.tags.get(name) == Some(value))
         && query.failure_code.as_deref().is_none_or(|code| record.failure_code() == Some(code))
@@ -289,8 +294,24 @@ impl Store for Memory {
         self.open()?.remove(id)
     }
 
-    async fn put_module(&self, module: NewModule) -> Result<Registered, StoreError> {
-        self.open()?.put_module(module)
+    async fn publish(
+        &self,
+        module: Option<NewModule>,
+        changes: Vec<PublicationChange>,
+    ) -> Result<bool, StoreError> {
+        self.open()?.publish(module, changes)
+    }
+
+    async fn publications(&self) -> Result<Vec<Publication>, StoreError> {
+        Ok(self.open()?.publications.values().cloned().collect())
+    }
+
+    async fn open_runs(&self) -> Result<BTreeMap<Digest, u64>, StoreError> {
+        let mut counts = BTreeMap::new();
+        for kept in self.open()?.runs.values().filter(|kept| !kept.record.is_terminal()) {
+            *counts.entry(kept.record.origin.digest).or_default() += 1;
+        }
+        Ok(counts)
     }
 
     async fn module(&self, digest: Digest) -> Result<Option<ModuleRecord>, StoreError> {

@@ -1,7 +1,7 @@
 //! Uploaded modules as a store keeps them. The upload in the server makes them, the engine's loader
 //! reads their bytes.
 
-use everstep_core::{Digest, Manifest, Timestamp};
+use everstep_core::{Digest, Manifest, Publication, Timestamp};
 
 /// A checked module to keep. Its digest is computed by the store, so that bytes can never be filed
 /// under the digest of others.
@@ -32,13 +32,13 @@ pub struct ModuleRecord {
     pub manifest: Manifest,
 }
 
-/// The answer to an upload.
+/// What is to be published of a workflow from now on.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Registered {
-    /// False when the store had the same bytes already; then `module` is as it was.
-    pub created: bool,
-    /// The module.
-    pub module: ModuleRecord,
+pub struct PublicationChange {
+    /// As it is to be.
+    pub publication: Publication,
+    /// The revision that it was decided on; 0 when there was none.
+    pub expected: u64,
 }
 
 impl NewModule {

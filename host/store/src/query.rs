@@ -1,7 +1,7 @@
 //! What can be asked of a store besides single runs: lists of runs, runs that are due, runs that
 //! need a host. The server's API, timers and recovery build these.
 
-use everstep_core::{Record, RunId, StateKind, Timestamp};
+use everstep_core::{Digest, Record, RunId, StateKind, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The most runs in one page.
@@ -16,6 +16,8 @@ pub struct RunQuery {
     pub version: Option<String>,
     /// Runs in one of these states.
     pub states: BTreeSet<StateKind>,
+    /// Runs that have not ended and execute this module.
+    pub open_on: Option<Digest>,
     /// Children of this run.
     pub parent: Option<RunId>,
     /// Runs with all of these tags.
@@ -43,6 +45,7 @@ impl Default for RunQuery {
             workflow: None,
             version: None,
             states: BTreeSet::new(),
+            open_on: None,
             parent: None,
             tags: BTreeMap::new(),
             failure_code: None,

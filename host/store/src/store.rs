@@ -1,13 +1,15 @@
 //! The trait that every backend implements and that the server knows nothing beyond.
 
 use crate::{
-    Due, Ended, ModuleRecord, NewModule, Ready, Registered, RunPage, RunQuery, SchedulePage,
+    Due, Ended, ModuleRecord, NewModule, PublicationChange, Ready, RunPage, RunQuery, SchedulePage,
     StoreError,
 };
 use async_trait::async_trait;
 use everstep_core::{
-    Commit, Digest, Entry, InputHash, LogLine, Record, RunId, Schedule, ScheduleId, Timestamp,
+    Commit, Digest, Entry, InputHash, LogLine, Publication, Record, RunId, Schedule, ScheduleId,
+    Timestamp,
 };
+use std::collections::BTreeMap;
 
 /// Keeps runs, journals, log lines, modules and schedules.
 ///
@@ -98,11 +100,30 @@ pub trait Store: Send + Sync + 'static {
     /// `NotEnded` when it has not ended or still needs a host. `Corrupt`, `Unavailable`.
     async fn remove(&self, id: RunId) -> Result<bool, StoreError>;
 
-    /// Keeps a module, durably. The same bytes again change nothing.
+    /// Keeps a module, if one is given, and writes what is published of some workflows: all of it,
+    /// durably, or nothing. The bytes of a module that is there change nothing. Says whether the
+    /// module is new.
     ///
     /// # Errors
-    /// `VersionTaken` when another module has one of its versions.
-    async fn put_module(&self, module: NewModule) -> Result<Registered, StoreError>;
+    /// `PublicationChanged` when another revision is there than the one a change was decided on.
+    async fn publish(
+        &self,
+        module: Option<NewModule>,
+        changes: Vec<PublicationChange>,
+    ) -> Result<bool, StoreError>;
+
+    /// What is published of all workflows, by name.
+    ///
+    /// # Errors
+    /// `Corrupt`, `Unavailable`.
+    async fn publications(&self) -> Result<Vec<Publication>, StoreError>;
+
+    /// How many runs that have not ended execute each module; modules without such runs are left
+    /// out.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    async fn open_runs(&self) -> Result<BTreeMap<Digest, u64>, StoreError>;
 
     /// What is known of a module.
     ///

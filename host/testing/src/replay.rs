@@ -64,7 +64,7 @@ impl Replay {
             }
             self.seq += 1;
         }
-        if let Some(step) = std::mem::take(&mut self.steps).finish() {
+        if let Some(step) = self.steps.take_last() {
             self.step(&step)?;
         }
         Ok((self.instance, self.activations))

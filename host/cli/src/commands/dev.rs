@@ -1,12 +1,12 @@
 //! `everstep dev`: a server for one crate (or workspace), which is built and uploaded again whenever
 //! its sources change. A build or an upload that fails is shown, and the watch goes on.
 
-use super::{build, server, upload};
+use super::{build, gate, server, upload};
 use crate::context::Context;
 use crate::exit::{Ended, Failure};
 use crate::guest::GuestCargo;
 use crate::{durations, text};
-use everstep_client::Client;
+use everstep_client::{Client, UploadOptions};
 use everstep_server::ServerOptions;
 use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
 use serde_json::json;
@@ -93,8 +93,15 @@ async fn cycle(context: &Context, client: &Client, folder: &Path) -> Result<(), 
         let size = text::bytes(component.size);
         let line = format!("built {} ({size}) in {took}", component.name);
         report(context, &line, &json!({"event": "built", "component": component}))?;
-        match upload::upload(&context.output, client, &component.path).await {
+        // Whoever develops wants open runs to follow the code as far as they can.
+        let options =
+            UploadOptions { replace: true, allow_diverging: true, ..UploadOptions::default() };
+        let uploaded = upload::upload(&context.output, client, &component.path, options).await?;
+        match gate::answer(context, uploaded) {
             Ok(uploaded) => {
+                if let Some(report) = uploaded.upgrade.as_ref().filter(|report| report.runs > 0) {
+                    gate::show(context, report);
+                }
                 let what = if uploaded.created { "uploaded" } else { "unchanged" };
                 let names = upload::workflows(&uploaded.module).join(", ");
                 let event = json!({"event": what, "module": uploaded.module});

@@ -6,6 +6,7 @@ pub(crate) mod completions;
 pub(crate) mod dev;
 pub(crate) mod doctor;
 pub(crate) mod event;
+mod gate;
 pub(crate) mod inspect;
 pub(crate) mod modules;
 pub(crate) mod new;

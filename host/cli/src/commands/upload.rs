@@ -1,31 +1,51 @@
 //! `everstep upload`: hands a component to the server, which checks it before it takes it. `dev`
 //! uploads through here, too.
 
+use super::gate;
 use crate::context::Context;
-use crate::exit::{Ended, Exit, Failure};
+use crate::exit::{Ended, Failure};
 use crate::output::Output;
 use crate::text;
-use everstep_client::{Client, ModuleView, Uploaded};
+use everstep_client::{Client, ClientError, ModuleView, UploadOptions, Uploaded};
 use std::path::{Path, PathBuf};
 
 /// Upload a component.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:
+#[command(after_help = "\
+A version names one module. With --replace the component takes the place of the modules that have its \
+versions: every open run of theirs is replayed on it first, on the server, without effects. When all \
+pass they are moved to it; when one does not, nothing changes, the report says why, and the exit code \
+is 5.
+
+Examples:
   everstep upload target/wasm32-wasip2/release/onboarding.wasm
-  everstep upload onboarding.wasm --json | jq -r .module.digest")]
+  everstep upload onboarding.wasm --json | jq -r .module.digest
+  everstep upload onboarding.wasm --replace --dry-run
+  everstep upload onboarding.wasm --replace")]
 pub(crate) struct Args {
     /// The component, as `everstep build` prints it
     file: PathBuf,
+    /// Put it in the place of modules that have its versions, and move their open runs
+    #[arg(long)]
+    replace: bool,
+    #[command(flatten)]
+    gate: gate::Options,
 }
 
 pub(crate) async fn run(context: &Context, args: Args) -> Ended {
-    let uploaded = upload(&context.output, &context.client()?, &args.file).await?;
+    let gate::Options { allow_diverging, dry_run } = args.gate;
+    let options = UploadOptions { replace: args.replace, allow_diverging, dry_run };
+    let uploaded = upload(&context.output, &context.client()?, &args.file, options).await;
+    let uploaded = gate::answer(context, uploaded?)?;
     if context.output.is_json() {
         context.output.value(&uploaded)?;
-        return Ok(Exit::Done);
+        return gate::ended(args.gate, uploaded.upgrade.as_ref());
     }
-    if !uploaded.created {
+    if !uploaded.created && uploaded.upgrade.is_none() {
         context.output.note("the server has it already");
+    }
+    if let Some(report) = &uploaded.upgrade {
+        gate::show(context, report);
     }
     context.output.line(&uploaded.module.digest.to_string())?;
     for name in workflows(&uploaded.module) {
@@ -34,7 +54,10 @@ pub(crate) async fn run(context: &Context, args: Args) -> Ended {
     for grant in super::inspect::grants(&uploaded.module.manifest) {
         context.output.note(&format!("  {grant}"));
     }
-    Ok(Exit::Done)
+    if !uploaded.active {
+        context.output.note("a dry run: nothing was changed");
+    }
+    gate::ended(args.gate, uploaded.upgrade.as_ref())
 }
 
 /// Uploads a file and shows how far it is.
@@ -42,12 +65,14 @@ pub(crate) async fn upload(
     output: &Output,
     client: &Client,
     file: &Path,
-) -> Result<Uploaded, Failure> {
+    options: UploadOptions,
+) -> Result<Result<Uploaded, ClientError>, Failure> {
     let bytes = read(file)?;
     let total = bytes.len() as u64;
     let progress = output.byte_bar(format!("uploading {}", file.display()), total);
     let move_on = progress.position();
-    Ok(client.upload_observed(bytes, move_on).await?)
+    let mut watch = gate::Watch::new(output);
+    Ok(client.upload_observed(bytes, options, move_on, |how_far| watch.show(how_far)).await)
 }
 
 /// The bytes of a component.

@@ -150,6 +150,10 @@ impl Run {
                 self.mailbox.put(position, at, event);
             }
             JournalEvent::ChildEnded { op, result } => self.child_ended(*op, result)?,
+            JournalEvent::RunUpgraded { to, .. } => {
+                let origin = self.record.origin.with_module(to.clone());
+                self.record.origin = Arc::new(origin);
+            }
             JournalEvent::RunPaused { reason } => self.paused = Some(reason.clone()),
             JournalEvent::RunResumed => self.paused = None,
             JournalEvent::WakeRequested => self.operations.wake(at),

@@ -9,8 +9,8 @@ use crate::event::{Entry, JournalEvent, SetOutcome};
 use crate::record::{CancelRequest, Origin, QueueReason, RetryCause};
 use crate::transitions::{self, Trigger};
 use crate::{
-    Commit, InputHash, OpId, OpResult, Record, Refusal, RunState, StartRequest, StateKind,
-    Timestamp, UserEvent,
+    Commit, InputHash, ModuleRef, OpId, OpResult, Record, Refusal, RunState, StartRequest,
+    StateKind, Timestamp, UserEvent,
 };
 use std::sync::Arc;
 
@@ -43,6 +43,11 @@ pub enum External {
         /// Results that take the place of those of failed tasks.
         outcomes: Vec<SetOutcome>,
     },
+    /// Execute another module from here on. It must have been shown to ask for the same so far.
+    Upgrade {
+        /// Which.
+        to: ModuleRef,
+    },
     /// Receive an event.
     Event(Box<UserEvent>),
     /// A child ended.
@@ -63,6 +68,7 @@ impl External {
             Self::Resume => Trigger::Resume,
             Self::Wake => Trigger::Wake,
             Self::Retry { .. } => Trigger::Retry,
+            Self::Upgrade { .. } => Trigger::Upgrade,
             Self::Event(_) | Self::ChildEnded { .. } => Trigger::Received,
         }
     }
@@ -157,6 +163,14 @@ pub fn external(record: &Record, input: External, now: Timestamp) -> Result<Comm
             Some(JournalEvent::WakeRequested)
         }
         External::Retry { outcomes } => retry(&mut after, outcomes, at),
+        External::Upgrade { to } => {
+            let was = record.origin.module();
+            if to == was {
+                return Err(Refusal::AlreadySo("on this module"));
+            }
+            after.origin = Arc::new(record.origin.with_module(to.clone()));
+            Some(JournalEvent::RunUpgraded { to, was })
+        }
         External::Event(event) => {
             check_room(record)?;
             receive(&mut after, QueueReason::Event);

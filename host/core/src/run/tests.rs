@@ -368,6 +368,6 @@ fn impossible_journals_are_reported_with_their_position() {
 fn steps(journal: &[Entry]) -> Vec<crate::Step> {
     let mut steps = Steps::default();
     let mut all: Vec<_> = journal.iter().filter_map(|e| steps.push(e).unwrap()).collect();
-    all.extend(steps.finish());
+    all.extend(steps.take_last());
     all
 }

@@ -32,6 +32,16 @@ impl<S: Send + Sync> FromRequestParts<S> for DigestPath {
     }
 }
 
+/// The name that the path ends with.
+pub(super) struct NamePath(pub(super) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for NamePath {
+    type Rejection = ApiError;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        last_segment(parts, state).await.map(Self)
+    }
+}
+
 async fn last_segment<S, T>(parts: &mut Parts, state: &S) -> Result<T, ApiError>
 where
     S: Send + Sync,

@@ -16,9 +16,12 @@ mod metrics;
 mod modules;
 mod openapi;
 mod problem;
+mod progress;
 mod runs;
 mod schedules;
 mod selection;
+mod upgrades;
+mod workflows;
 
 pub use problem::ApiError;
 
@@ -79,6 +82,12 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(modules::upload, modules::list))
         .routes(routes!(modules::show))
         .routes(routes!(modules::content))
+        .routes(routes!(modules::retire))
+        .routes(routes!(workflows::list))
+        .routes(routes!(workflows::show))
+        .routes(routes!(workflows::set_default))
+        .routes(routes!(workflows::roll_back))
+        .routes(routes!(upgrades::upgrade))
         .routes(routes!(runs::start, runs::list))
         .routes(routes!(bulk::act))
         .routes(routes!(runs::show))

@@ -1,14 +1,17 @@
-//! `/v1/modules`: upload, list, show, fetch.
+//! `/v1/modules`: upload, list, show, fetch, retire.
 
 use super::Api;
-use super::extract::{DigestPath, has_type};
+use super::extract::{DigestPath, Params, has_type};
 use super::problem::ApiError;
+use super::progress;
 use crate::service::ServiceError;
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, FromRequest, Request, State};
 use axum::http::{HeaderName, StatusCode, header};
-use everstep_core::api::{ModuleList, ModuleView, Uploaded};
+use axum::response::Response;
+use everstep_core::api::{ModuleList, ModuleView, UploadOptions};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long the bytes of an upload may take to arrive. An upload holds one of few places.
@@ -17,27 +20,48 @@ const RECEIVE: Duration = Duration::from_secs(300);
 const WASM: &str = "application/wasm";
 
 #[utoipa::path(post, path = "/v1/modules", tag = "modules", operation_id = "uploadModule",
-    description = "Uploads a module: a WebAssembly component that exports the world \
-        `everstep:workflow/module`. The same bytes again change nothing.",
+    description = "Uploads a module, a WebAssembly component that exports the world \
+        `everstep:workflow/module`, and publishes its workflows. The same bytes again change nothing. \
+        With `Accept: application/x-ndjson` the answer is lines: progress, then the answer or the \
+        problem.",
+    params(
+        ("replace" = Option<bool>, Query, description = "Put it behind versions that other modules \
+            have. Their open runs are tried on it first, and then moved."),
+        ("allow_diverging" = Option<bool>, Query, description = "Move the runs that pass although \
+            others do not."),
+        ("dry_run" = Option<bool>, Query, description = "Only say what would happen.")),
     request_body(content = Vec<u8>, content_type = "application/wasm"),
     responses(
         (status = 201, description = "It is new.", body = ref("#/components/schemas/Uploaded")),
-        (status = 200, description = "It was there.", body = ref("#/components/schemas/Uploaded")),
+        (status = 200, description = "It was there, or is only tried.",
+            body = ref("#/components/schemas/Uploaded")),
         (status = "default", description = "Why not.", content_type = "application/problem+json",
             body = ref("#/components/schemas/Problem"))))]
 pub(super) async fn upload(
     State(api): State<Api>,
+    mut params: Params,
     request: Request,
-) -> Result<(StatusCode, Json<Uploaded>), ApiError> {
+) -> Result<Response, ApiError> {
     // Browsers ask before they send these types to another site; a form would go unasked.
     if !has_type(request.headers(), &[WASM, "application/octet-stream"]) {
         return Err(ApiError::MediaType { expected: WASM });
     }
+    let options = UploadOptions {
+        replace: params.flag("replace")?,
+        allow_diverging: params.flag("allow_diverging")?,
+        dry_run: params.flag("dry_run")?,
+    };
+    params.finish()?;
+    let headers = request.headers().clone();
     let permit = api.service.upload_permit()?;
     let bytes = receive(&api, request).await?;
-    let uploaded = api.service.upload(bytes, permit).await?;
-    let status = if uploaded.created { StatusCode::CREATED } else { StatusCode::OK };
-    Ok((status, Json(uploaded)))
+    let service = Arc::clone(&api.service);
+    progress::answer(&headers, |tell| async move {
+        let uploaded = service.upload(bytes, permit, options, tell).await?;
+        let new = uploaded.created && uploaded.active;
+        Ok((if new { StatusCode::CREATED } else { StatusCode::OK }, uploaded))
+    })
+    .await
 }
 
 async fn receive(api: &Api, mut request: Request) -> Result<Vec<u8>, ApiError> {
@@ -90,4 +114,19 @@ pub(super) async fn content(
 ) -> Result<([(HeaderName, &'static str); 1], Vec<u8>), ApiError> {
     let bytes = api.service.module_content(digest).await?;
     Ok(([(header::CONTENT_TYPE, WASM)], bytes))
+}
+
+#[utoipa::path(post, path = "/v1/modules/{digest}/retire", tag = "modules",
+    operation_id = "retireModule",
+    description = "Closes the versions of a module to new runs. Refused while runs on it are open.",
+    params(("digest" = String, Path, description = "`sha256:` and 64 hex digits.")),
+    responses(
+        (status = 200, description = "The module.", body = ref("#/components/schemas/ModuleView")),
+        (status = "default", description = "Why not.", content_type = "application/problem+json",
+            body = ref("#/components/schemas/Problem"))))]
+pub(super) async fn retire(
+    State(api): State<Api>,
+    DigestPath(digest): DigestPath,
+) -> Result<Json<ModuleView>, ApiError> {
+    Ok(Json(api.service.retire(digest).await?))
 }

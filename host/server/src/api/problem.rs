@@ -107,6 +107,10 @@ impl ApiError {
             code: code.into(),
             detail: self.to_string(),
             fix: self.fix(),
+            upgrade: match self {
+                Self::Service(ServiceError::Diverges(report)) => Some(report.clone()),
+                _ => None,
+            },
         }
     }
 }
@@ -140,10 +144,16 @@ fn service_status(error: &ServiceError) -> StatusCode {
         | E::Schema { .. }
         | E::Spec(_)
         | E::TooManySchedules { .. }
+        | E::TooManyVersions(_)
+        | E::VersionRetired { .. }
         | E::Refused(Refusal::Limit { .. }) => StatusCode::UNPROCESSABLE_ENTITY,
         E::KeyTaken(_)
         | E::KeyInputMismatch(_)
         | E::VersionTaken { .. }
+        | E::VersionIsDefault { .. }
+        | E::ModuleInUse { .. }
+        | E::NothingToRollBack(_)
+        | E::Diverges(_)
         | E::ReferenceTaken { .. }
         | E::Refused(Refusal::IllegalTransition { .. } | Refusal::AlreadySo(_)) => {
             StatusCode::CONFLICT
@@ -157,7 +167,7 @@ fn store_status(error: &StoreError) -> StatusCode {
     match error {
         StoreError::BadCursor(_) => StatusCode::BAD_REQUEST,
         StoreError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-        StoreError::VersionTaken { .. } | StoreError::Duplicate | StoreError::NotEnded => {
+        StoreError::PublicationChanged { .. } | StoreError::Duplicate | StoreError::NotEnded => {
             StatusCode::CONFLICT
         }
         StoreError::Corrupt { .. } | StoreError::Inconsistent(_) => {

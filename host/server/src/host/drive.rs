@@ -17,8 +17,8 @@ use super::warm::{Resting, Warm};
 use crate::clock;
 use crate::link::{HandBack, HostLink, LinkError};
 use everstep_core::{
-    Activation, Commit, Delivery, Finished, Input, LogLine, Next, Record, Refusal, Run, StuckCause,
-    Token,
+    Activation, Commit, Delivery, Finished, Input, JournalEvent, LogLine, Next, Record, Refusal,
+    Run, StuckCause, Token,
 };
 use everstep_engine::{ActivationError, Engine, Module, RunContext};
 use std::sync::Arc;
@@ -131,6 +131,11 @@ impl<'a> Driver<'a> {
 
     async fn run_once(&mut self) -> Result<std::convert::Infallible, Stop> {
         let parts = self.parts;
+        if self.behind {
+            // The run may have another module by now.
+            let record = parts.link.record(self.record.id()).await.map_err(LoadError::from)?;
+            self.record = record.ok_or(Stop::Back(HandBack::Idle(None)))?;
+        }
         if self.record.is_terminal() {
             let run = load::fold(&self.record, &*parts.link).await?;
             return self.wind_up(run).await;
@@ -404,7 +409,8 @@ impl<'a> Driver<'a> {
                 return Ok(());
             }
             for entry in &tail {
-                if guest.run.absorb(entry).is_err() {
+                let upgraded = matches!(entry.event, JournalEvent::RunUpgraded { .. });
+                if upgraded || guest.run.absorb(entry).is_err() {
                     return Err(Stop::Reload);
                 }
             }
@@ -437,6 +443,7 @@ impl From<LoadError> for Stop {
         match error {
             LoadError::Stuck(cause) => Self::stuck(cause, None),
             LoadError::LeaseLost => Self::Lost,
+            LoadError::Upgraded => Self::Reload,
             LoadError::Passing(why) => {
                 tracing::warn!(why, "a run could not be loaded");
                 Self::Back(HandBack::Later(Duration::from_secs(1)))

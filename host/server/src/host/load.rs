@@ -4,7 +4,7 @@ use super::causes::{self, corrupt, unloadable};
 use super::warm::Resting;
 use crate::link::{HostLink, LinkError};
 use crate::replay::{ReplayError, Replayer};
-use everstep_core::{Digest, Record, Refusal, Run, StuckCause};
+use everstep_core::{Digest, JournalEvent, Record, Refusal, Run, StuckCause};
 use everstep_engine::{Engine, Module};
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -17,6 +17,8 @@ pub(super) enum LoadError {
     Passing(String),
     /// Somebody else has it.
     LeaseLost,
+    /// The run has been given another module since its record was read.
+    Upgraded,
 }
 
 impl From<LinkError> for LoadError {
@@ -84,6 +86,10 @@ pub(super) async fn load(
         length += page.len() as u64;
         for entry in &page {
             let known = Run::fold_on(&mut run, entry, record)?;
+            let newer = known.record().length > record.length;
+            if newer && matches!(entry.event, JournalEvent::RunUpgraded { .. }) {
+                return Err(LoadError::Upgraded);
+            }
             if replayer.is_none()
                 && let Some(attempt) = record.attempt_under_way()
             {

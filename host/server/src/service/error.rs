@@ -1,6 +1,7 @@
 //! Why the service refuses a request. Each error has a stable code, which `docs/errors.md`
 //! documents, and a fix that says what to do; the HTTP layer turns them into problems.
 
+use everstep_core::api::UpgradeReport;
 use everstep_core::schedule::SpecError;
 use everstep_core::{Digest, InvalidKey, Refusal, RunId, ScheduleId};
 use everstep_engine::ModuleError;
@@ -134,6 +135,39 @@ pub enum ServiceError {
         /// The module that has it.
         digest: Digest,
     },
+    /// The version is closed to new runs.
+    #[error("version `{version}` of workflow `{workflow}` is retired")]
+    VersionRetired {
+        /// The workflow's name.
+        workflow: String,
+        /// Its version.
+        version: String,
+    },
+    /// The version is what new runs get by choice, so it cannot be retired.
+    #[error("version `{version}` of workflow `{workflow}` is its chosen default")]
+    VersionIsDefault {
+        /// The workflow's name.
+        workflow: String,
+        /// Its version.
+        version: String,
+    },
+    /// Runs on the module have not ended.
+    #[error("{open} open runs execute module {digest}")]
+    ModuleInUse {
+        /// The module.
+        digest: Digest,
+        /// How many.
+        open: u64,
+    },
+    /// Nothing was changed that could be taken back.
+    #[error("nothing that new runs of workflow `{0}` get was changed")]
+    NothingToRollBack(String),
+    /// The workflow has as many versions as it may have.
+    #[error("workflow `{0}` has as many versions as it may have")]
+    TooManyVersions(String),
+    /// Open runs cannot go on on the module that they were to be moved to.
+    #[error("{} of {} open runs cannot go on on the new module", .0.failed, .0.runs)]
+    Diverges(Box<UpgradeReport>),
     /// An input schema of the manifest cannot be used.
     #[error("the input schema of workflow `{workflow}` version `{version}` is wrong: {problem}")]
     Schema {
@@ -201,6 +235,12 @@ impl ServiceError {
             Self::Module(error) => error.code(),
             Self::ModuleTooLarge { .. } => "module.too_large",
             Self::VersionTaken { .. } => "module.version_taken",
+            Self::VersionRetired { .. } => "version.retired",
+            Self::VersionIsDefault { .. } => "version.is_default",
+            Self::ModuleInUse { .. } => "module.in_use",
+            Self::NothingToRollBack(_) => "workflow.nothing_to_roll_back",
+            Self::TooManyVersions(_) => "workflow.too_many_versions",
+            Self::Diverges(_) => "upgrade.diverges",
             Self::Schema { .. } => "module.schema",
             Self::ScheduleNotFound(_) => "schedule.not_found",
             Self::Spec(error) => error.code(),
@@ -267,8 +307,30 @@ impl ServiceError {
             }
             Self::VersionTaken { workflow, .. } => {
                 format!(
-                    "give the changed workflow a new version: `version = \"…\"` on `{workflow}`"
+                    "give the changed workflow a new version: `version = \"…\"` on \
+                     `{workflow}`; or put the module in the place of the other one with `--replace`"
                 )
+            }
+            Self::VersionRetired { .. } => {
+                "use another version, or upload the module again to open this one".into()
+            }
+            Self::VersionIsDefault { workflow, .. } => format!(
+                "choose another default first: `everstep modules default {workflow} VERSION`"
+            ),
+            Self::ModuleInUse { .. } => {
+                "wait until they have ended, or move them: `everstep runs upgrade`".into()
+            }
+            Self::NothingToRollBack(_) => {
+                "choose what new runs get with `everstep modules default`".into()
+            }
+            Self::TooManyVersions(_) => {
+                "put the module in the place of a version with `--replace`".into()
+            }
+            Self::Diverges(_) => {
+                "change the code so that it asks for the same as before, give it a new version \
+                 beside the old one, or say `--allow-diverging`: the runs that do not pass stay \
+                 on their module"
+                    .into()
             }
             Self::Schema { .. } => {
                 "correct the schema: no references to other documents, no look-around in patterns"
@@ -315,7 +377,7 @@ fn store_fix(error: &StoreError) -> &'static str {
         StoreError::Duplicate => "nothing needs to be done; the run has it",
         StoreError::NotEnded => "wait until the run has ended",
         StoreError::ScheduleChanged { .. } => "try again; the schedule changed meanwhile",
-        StoreError::VersionTaken { .. } => "give the changed workflow a new version",
+        StoreError::PublicationChanged { .. } => "try again; the versions changed meanwhile",
         StoreError::Corrupt { .. } => {
             "keep the data as it is, check the disk, and restore it from a backup"
         }

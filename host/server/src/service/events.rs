@@ -37,7 +37,7 @@ impl Service {
         if let External::Event(event) = &event {
             let origin = &record.origin;
             let store = &*self.parts.store;
-            let found = self.registry.find(store, &origin.workflow, Some(&origin.version)).await?;
+            let found = self.registry.of_run(store, origin).await?;
             let (name, data) = (&event.name, &event.data);
             self.schemas.check_event(origin.digest, found.workflow(), name, data).await?;
         }

@@ -14,11 +14,14 @@ mod fire;
 mod follow;
 mod messages;
 mod modules;
+mod publish;
 mod read;
 mod registry;
 mod schedules;
 mod schema;
 mod start;
+mod trial;
+mod upgrade;
 mod wait;
 
 pub use error::ServiceError;
@@ -89,6 +92,7 @@ pub struct Service {
     compiling: Arc<Semaphore>,
     uploads: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
+    upgrading: Arc<Semaphore>,
     starts: AtomicU64,
     agenda: Arc<Agenda>,
 }
@@ -103,6 +107,7 @@ impl Service {
             compiling: Arc::new(Semaphore::new(1)),
             uploads: Arc::new(Semaphore::new(options.uploads_max)),
             waiting: Arc::new(Semaphore::new(options.waiting_max)),
+            upgrading: Arc::new(Semaphore::new(1)),
             starts: AtomicU64::new(0),
             agenda: Arc::default(),
             parts,

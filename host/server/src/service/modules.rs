@@ -1,10 +1,15 @@
 //! Modules: upload, list, show. An upload is checked completely (by the engine, which compiles it
-//! and asks it to describe itself, and by its schemas) before anything is stored.
+//! and asks it to describe itself, by its schemas, and by the open runs that it is to take over) before
+//! anything is stored.
 
+use super::publish::{Plan, Replaced, refused};
+use super::registry::Index;
 use super::{Service, ServiceError, schema};
-use everstep_core::api::{ModuleView, Uploaded};
+use everstep_core::api::{ModuleView, UpgradeProgress, UploadOptions, Uploaded};
+use everstep_core::manifest::WorkflowDefinition;
 use everstep_core::{Digest, Manifest};
-use everstep_store::{ModuleRecord, NewModule, Registered, StoreError};
+use everstep_store::{ModuleRecord, NewModule};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -24,46 +29,86 @@ impl Service {
             .map_err(|_| ServiceError::Busy("too many modules are uploaded at once"))
     }
 
-    /// Accepts a module. The same bytes again change nothing.
+    /// Accepts a module and publishes its workflows. The same bytes again change nothing. With
+    /// `replace` it may take the place of other modules; their open runs are tried on it first, and
+    /// then moved.
     ///
     /// # Errors
     /// When the module is too large, not a module that this server can run, or has a version that
-    /// another module has; nothing is stored then.
+    /// another module has and is not to replace it; when open runs do not pass. Nothing has changed
+    /// then.
     pub async fn upload(
-        &self,
+        self: &Arc<Self>,
         bytes: Vec<u8>,
         _permit: UploadPermit,
+        options: UploadOptions,
+        observer: impl Fn(UpgradeProgress) + Send + Sync + 'static,
     ) -> Result<Uploaded, ServiceError> {
         let most = self.options.module_bytes_max;
         if bytes.len() as u64 > most {
             return Err(ServiceError::ModuleTooLarge { most });
         }
-        let store = &self.parts.store;
-        if let Some(module) = store.module(Digest::of(&bytes)).await? {
-            self.registry.refresh(&**store).await?;
-            return Ok(Uploaded { created: false, module: module_view(&module) });
+        let (module, new) = self.accept(bytes).await?;
+        let index = self.registry.refresh(&*self.parts.store).await?;
+        let plan = self.plan(&index, &module, options.replace).await?;
+        if plan.changes.is_empty() && new.is_none() {
+            let (created, active, upgrade) = (false, true, None);
+            let module = self.module_view(&module).await?;
+            return Ok(Uploaded { created, active, module, upgrade });
         }
-        let module = self.check(bytes).await?;
-        let registered = self.keep(module).await?;
-        let module = module_view(&registered.module);
+        let created = new.is_some();
+        let activated = self.activate(new, plan, options, Arc::new(observer)).await?;
         tracing::info!(digest = %module.digest, size = module.size, "module uploaded");
-        Ok(Uploaded { created: registered.created, module })
+        let module = self.module_view(&module).await?;
+        Ok(Uploaded { created, active: !options.dry_run, module, upgrade: activated })
     }
 
-    /// Stores a module and makes it known to starts, even when the client hangs up meanwhile.
-    async fn keep(&self, module: NewModule) -> Result<Registered, ServiceError> {
-        let (store, registry) = (Arc::clone(&self.parts.store), Arc::clone(&self.registry));
-        let keeping = tokio::spawn(async move {
-            let registered = match store.put_module(module).await {
-                Err(StoreError::VersionTaken { workflow, version, digest }) => {
-                    return Err(ServiceError::VersionTaken { workflow, version, digest });
-                }
-                other => other?,
+    /// The module with these bytes, and what is to be stored when it is not there.
+    async fn accept(
+        &self,
+        bytes: Vec<u8>,
+    ) -> Result<(ModuleRecord, Option<NewModule>), ServiceError> {
+        let digest = Digest::of(&bytes);
+        if let Some(module) = self.parts.store.module(digest).await? {
+            return Ok((module, None));
+        }
+        let new = self.check(bytes).await?;
+        let module = ModuleRecord {
+            digest,
+            size: new.bytes.len() as u64,
+            uploaded_at: new.uploaded_at,
+            engine: new.engine,
+            manifest: new.manifest.clone(),
+        };
+        Ok((module, Some(new)))
+    }
+
+    /// What publishing the module changes.
+    async fn plan(
+        &self,
+        index: &Index,
+        module: &ModuleRecord,
+        replace: bool,
+    ) -> Result<Plan, ServiceError> {
+        let mut plan = Plan::default();
+        let now = crate::clock::now();
+        for WorkflowDefinition { name, version, .. } in &module.manifest.workflows {
+            let published = index.publications().find(|it| it.workflow == *name);
+            let publication = plan.publication(name, published);
+            let before = publication.version(version).map(|it| it.digest);
+            let changed = if replace {
+                publication.replace(version, module.digest, now)
+            } else {
+                publication.publish(version, module.digest, now)
             };
-            registry.refresh(&*store).await?;
-            Ok(registered)
-        });
-        keeping.await.map_err(|e| ServiceError::Internal(format!("keeping a module: {e}")))?
+            changed.map_err(|error| refused(name, publication, error))?;
+            if let Some(from) = before.filter(|it| *it != module.digest) {
+                let (workflow, version) = (name.clone(), version.clone());
+                plan.replaced.push(Replaced { workflow, version, from, to: module.digest });
+            }
+        }
+        plan.changes.retain(|change| change.publication.revision != change.expected);
+        Ok(plan)
     }
 
     /// Compiles the module and lets it describe itself, on a thread that may take its time.
@@ -88,7 +133,9 @@ impl Service {
     /// # Errors
     /// When the store cannot be read.
     pub async fn modules(&self) -> Result<Vec<ModuleView>, ServiceError> {
-        Ok(self.parts.store.modules().await?.iter().map(module_view).collect())
+        let open = self.parts.store.open_runs().await?;
+        let modules = self.parts.store.modules().await?;
+        Ok(modules.iter().map(|module| view(module, &open)).collect())
     }
 
     /// A module.
@@ -97,7 +144,11 @@ impl Service {
     /// When there is no such module or the store cannot be read.
     pub async fn module(&self, digest: Digest) -> Result<ModuleView, ServiceError> {
         let module = self.parts.store.module(digest).await?;
-        module.as_ref().map(module_view).ok_or(ServiceError::ModuleNotFound(digest))
+        self.module_view(&module.ok_or(ServiceError::ModuleNotFound(digest))?).await
+    }
+
+    async fn module_view(&self, module: &ModuleRecord) -> Result<ModuleView, ServiceError> {
+        Ok(view(module, &self.parts.store.open_runs().await?))
     }
 
     /// The bytes of a module, as they were uploaded.
@@ -110,12 +161,13 @@ impl Service {
     }
 }
 
-fn module_view(module: &ModuleRecord) -> ModuleView {
+fn view(module: &ModuleRecord, open: &BTreeMap<Digest, u64>) -> ModuleView {
     ModuleView {
         digest: module.digest,
         size: module.size,
         uploaded_at: module.uploaded_at,
         engine: module.engine,
         manifest: module.manifest.clone(),
+        open_runs: open.get(&module.digest).copied().unwrap_or_default(),
     }
 }

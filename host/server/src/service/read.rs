@@ -149,7 +149,7 @@ impl Service {
 }
 
 /// The selection as the store is asked.
-fn query(selection: RunSelection) -> RunQuery {
+pub(super) fn query(selection: RunSelection) -> RunQuery {
     RunQuery {
         workflow: selection.workflow,
         version: selection.version,

@@ -1,11 +1,12 @@
-//! Which module has which workflow: an index over the stored modules, kept in memory so that a
-//! start does not list them. The store decides what is true; the index is read again after every
-//! upload and before a name is called unknown.
+//! Which module stands behind which version of which workflow: an index over what is published, kept
+//! in memory so that a start does not read it. The store decides what is true; the index is read again
+//! after every change and before a name is called unknown.
 
 use super::ServiceError;
 use everstep_core::manifest::WorkflowDefinition;
+use everstep_core::{Digest, Origin, Publication};
 use everstep_store::{ModuleRecord, Store};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::Mutex;
 
@@ -17,10 +18,11 @@ pub(super) struct Registry {
     refreshing: Mutex<()>,
 }
 
-/// Versions by workflow, in the order of their upload.
+/// What is published, and the modules that there are.
 #[derive(Default)]
-struct Index {
-    workflows: BTreeMap<String, Vec<Published>>,
+pub(super) struct Index {
+    publications: BTreeMap<String, Publication>,
+    modules: HashMap<Digest, Arc<ModuleRecord>>,
 }
 
 /// A version of a workflow and the module that has it.
@@ -41,10 +43,11 @@ impl Registry {
         Self { index: RwLock::default(), refreshing: Mutex::new(()) }
     }
 
-    /// The version of a workflow that has this name, or the newest one.
+    /// The version of a workflow that has this name, or the one that new runs get.
     ///
     /// # Errors
-    /// [`ServiceError::UnknownWorkflow`] and [`ServiceError::UnknownVersion`], with what is known.
+    /// [`ServiceError::UnknownWorkflow`], [`ServiceError::UnknownVersion`] and
+    /// [`ServiceError::VersionRetired`], with what is known.
     pub(super) async fn find(
         &self,
         store: &dyn Store,
@@ -54,19 +57,42 @@ impl Registry {
         if let Ok(found) = self.current().find(workflow, version) {
             return Ok(found);
         }
-        self.refresh(store).await?;
-        self.current().find(workflow, version)
+        self.refresh(store).await?.find(workflow, version)
     }
 
-    /// Reads the list of modules again.
+    /// What a run executes.
+    ///
+    /// # Errors
+    /// [`ServiceError::ModuleNotFound`] when its module is not there.
+    pub(super) async fn of_run(
+        &self,
+        store: &dyn Store,
+        origin: &Origin,
+    ) -> Result<Published, ServiceError> {
+        let find =
+            |index: &Index| index.definition(origin.digest, &origin.workflow, &origin.version);
+        match find(&self.current()) {
+            Some(found) => Ok(found),
+            None => find(&*self.refresh(store).await?)
+                .ok_or(ServiceError::ModuleNotFound(origin.digest)),
+        }
+    }
+
+    /// Reads what is published again.
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub(super) async fn refresh(&self, store: &dyn Store) -> Result<(), ServiceError> {
+    pub(super) async fn refresh(&self, store: &dyn Store) -> Result<Arc<Index>, ServiceError> {
         let _one_at_a_time = self.refreshing.lock().await;
-        let index = Arc::new(Index::of(store.modules().await?));
-        *self.index.write().unwrap_or_else(PoisonError::into_inner) = index;
-        Ok(())
+        // In this order: a publication names only modules that were there before it.
+        let publications = store.publications().await?;
+        let modules = store.modules().await?;
+        let index = Arc::new(Index {
+            publications: publications.into_iter().map(|it| (it.workflow.clone(), it)).collect(),
+            modules: modules.into_iter().map(|it| (it.digest, Arc::new(it))).collect(),
+        });
+        *self.index.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&index);
+        Ok(index)
     }
 
     fn current(&self) -> Arc<Index> {
@@ -75,32 +101,57 @@ impl Registry {
 }
 
 impl Index {
-    fn of(modules: Vec<ModuleRecord>) -> Self {
-        let mut workflows: BTreeMap<String, Vec<Published>> = BTreeMap::new();
-        for module in modules.into_iter().map(Arc::new) {
-            for (position, workflow) in module.manifest.workflows.iter().enumerate() {
-                let published = Published { module: Arc::clone(&module), position };
-                workflows.entry(workflow.name.clone()).or_default().push(published);
-            }
-        }
-        Self { workflows }
+    /// What is published of all workflows, by name.
+    pub(super) fn publications(&self) -> impl Iterator<Item = &Publication> {
+        self.publications.values()
     }
 
-    fn find(&self, workflow: &str, version: Option<&str>) -> Result<Published, ServiceError> {
-        let Some(versions) = self.workflows.get(workflow) else {
-            return Err(ServiceError::UnknownWorkflow {
-                workflow: shortened(workflow),
-                known: self.workflows.keys().cloned().collect(),
-            });
-        };
-        // The newest one is the one uploaded last; within a module, the one listed last.
-        let mut newest_first = versions.iter().rev();
-        let found = newest_first.find(|one| version.is_none_or(|v| one.workflow().version == v));
-        found.cloned().ok_or_else(|| ServiceError::UnknownVersion {
-            workflow: workflow.to_owned(),
-            version: shortened(version.unwrap_or_default()),
-            known: versions.iter().map(|one| one.workflow().version.clone()).collect(),
+    /// What is published of a workflow.
+    ///
+    /// # Errors
+    /// [`ServiceError::UnknownWorkflow`], with the names that are known.
+    pub(super) fn publication(&self, workflow: &str) -> Result<&Publication, ServiceError> {
+        self.publications.get(workflow).ok_or_else(|| ServiceError::UnknownWorkflow {
+            workflow: shortened(workflow),
+            known: self.publications.keys().cloned().collect(),
         })
+    }
+
+    /// The definition of a workflow in a module.
+    pub(super) fn definition(
+        &self,
+        digest: Digest,
+        workflow: &str,
+        version: &str,
+    ) -> Option<Published> {
+        let module = self.modules.get(&digest)?;
+        let wanted = |it: &WorkflowDefinition| it.name == workflow && it.version == version;
+        let position = module.manifest.workflows.iter().position(wanted)?;
+        Some(Published { module: Arc::clone(module), position })
+    }
+
+    /// A version that runs may be started with, or that they may be moved to.
+    pub(super) fn find(
+        &self,
+        workflow: &str,
+        version: Option<&str>,
+    ) -> Result<Published, ServiceError> {
+        let publication = self.publication(workflow)?;
+        let found = match version {
+            Some(version) => publication.version(version),
+            None => publication.current(),
+        };
+        let unknown = || ServiceError::UnknownVersion {
+            workflow: workflow.to_owned(),
+            version: shortened(version.unwrap_or("(any)")),
+            known: publication.versions.iter().map(|one| one.version.clone()).collect(),
+        };
+        let found = found.ok_or_else(unknown)?;
+        if found.retired_at.is_some() {
+            let (workflow, version) = (workflow.to_owned(), found.version.clone());
+            return Err(ServiceError::VersionRetired { workflow, version });
+        }
+        self.definition(found.digest, workflow, &found.version).ok_or_else(unknown)
     }
 }
 

@@ -13,6 +13,12 @@ const ROUTES: &[&str] = &[
     "GET /v1/modules",
     "GET /v1/modules/{digest}",
     "GET /v1/modules/{digest}/content",
+    "POST /v1/modules/{digest}/retire",
+    "GET /v1/workflows",
+    "GET /v1/workflows/{name}",
+    "POST /v1/workflows/{name}/default",
+    "POST /v1/workflows/{name}/rollback",
+    "POST /v1/upgrades",
     "POST /v1/runs",
     "POST /v1/runs/bulk",
     "GET /v1/runs",
@@ -51,7 +57,7 @@ async fn the_document_lists_the_routes_there_are() {
     for (path, methods) in document["paths"].as_object().unwrap() {
         for method in methods.as_object().unwrap().keys() {
             let method = method.to_uppercase();
-            let url = path.replace("{id}", "x").replace("{digest}", "x");
+            let url = path.replace("{id}", "x").replace("{digest}", "x").replace("{name}", "x");
             let url = format!("{}{url}", fixture.url);
             let request = fixture.client.request(method.parse().unwrap(), url);
             let answer = request.send().await.unwrap().text().await.unwrap();

@@ -5,7 +5,7 @@ use crate::StoreError;
 use crate::admission::Head;
 use crate::embedded::remove::{self, Removal, Removed};
 use crate::embedded::rows::{Chunk, Facts, Packed};
-use everstep_core::{RunId, Token};
+use everstep_core::{Digest, RunId, Token};
 use hashlink::LruCache;
 use rusqlite::{Connection, OptionalExtension, Row, Statement, params};
 
@@ -18,6 +18,7 @@ struct Known {
     no: i64,
     head: Head,
     facts: Facts,
+    module: Digest,
 }
 
 /// Why a commit was not applied.
@@ -54,6 +55,7 @@ pub(super) struct Runs<'c> {
     insert_reference: Statement<'c>,
     forget_events: Statement<'c>,
     begin_later: Statement<'c>,
+    upgrade: Statement<'c>,
     known: LruCache<RunId, Known>,
 }
 
@@ -63,14 +65,15 @@ impl<'c> Runs<'c> {
             connection,
             find: connection.prepare(
                 "SELECT no, token, length, log_lines, state, wake_at, ready_at IS NOT NULL,
-                        ended_at IS NOT NULL, failure_code
+                        ended_at IS NOT NULL, failure_code, module
                  FROM runs WHERE run_id = ?1",
             )?,
             insert: connection.prepare(
                 "INSERT INTO runs (run_id, token, length, log_lines, state, wake_at, ready_at,
                                    ended_at, failure_code, started_at, updated_at, workflow,
-                                   version, crc, rec, first, parent)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, 0, ?16)",
+                                   version, crc, rec, first, parent, module)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, 0, ?16,
+                         ?17)",
             )?,
             insert_tag: connection.prepare("INSERT INTO run_tags VALUES (?1, ?2, ?3, ?4)")?,
             update: connection.prepare(
@@ -99,6 +102,8 @@ impl<'c> Runs<'c> {
             forget_events: connection
                 .prepare("DELETE FROM events WHERE run = ?1 AND seq + n <= ?2")?,
             begin_later: connection.prepare("UPDATE runs SET first = ?2 WHERE no = ?1")?,
+            upgrade: connection
+                .prepare("UPDATE runs SET module = ?2, version = ?3 WHERE no = ?1")?,
             known: LruCache::new(REMEMBERED),
         })
     }
@@ -116,6 +121,11 @@ impl<'c> Runs<'c> {
             None => self.insert(packed, &head)?,
             Some(known) => self.update(packed, known, &head)?,
         };
+        let module = packed.origin.digest;
+        if known.is_some_and(|known| known.module != module) {
+            let version = &packed.origin.version;
+            self.upgrade.execute(params![no, module.as_bytes(), version])?;
+        }
         for reference in &packed.references {
             self.insert_reference.execute(params![no, reference.as_bytes()])?;
         }
@@ -130,7 +140,7 @@ impl<'c> Runs<'c> {
         if let Some(chunk) = &packed.logs {
             insert_chunk(&mut self.insert_logs, no, chunk)?;
         }
-        self.known.insert(packed.run, Known { no, head, facts: packed.facts.clone() });
+        self.known.insert(packed.run, Known { no, head, facts: packed.facts.clone(), module });
         Ok(())
     }
 
@@ -173,6 +183,7 @@ impl<'c> Runs<'c> {
             packed.record.crc,
             packed.record.data,
             packed.origin.parent.map(|parent| *parent.run.as_bytes()),
+            packed.origin.digest.as_bytes(),
         ])?;
         let no = self.connection.last_insert_rowid();
         for (name, value) in &packed.origin.options.tags {
@@ -240,6 +251,7 @@ fn known(row: &Row<'_>) -> rusqlite::Result<Known> {
             ended: row.get(7)?,
             failure_code: row.get(8)?,
         },
+        module: Digest::from_bytes(row.get(9)?),
     })
 }
 

@@ -53,7 +53,9 @@ fn places(
     limit: usize,
 ) -> Result<Vec<Place>, StoreError> {
     let states = &query.states;
-    let scans: Vec<Scan> = if query.parent.is_some() {
+    let scans: Vec<Scan> = if query.open_on.is_some() {
+        vec![Scan::Open]
+    } else if query.parent.is_some() {
         vec![Scan::Parent]
     } else if !query.tags.is_empty() {
         vec![Scan::Tag]
@@ -86,6 +88,7 @@ fn places(
 /// The index along which runs are looked for; each leads from new to old.
 #[derive(Clone, Copy)]
 enum Scan {
+    Open,
     Parent,
     Tag,
     Failure,
@@ -114,6 +117,7 @@ impl Scan {
             (scan, _) => {
                 sql.push("SELECT r.started_at, r.no FROM runs r INDEXED BY ");
                 sql.push(match scan {
+                    Self::Open => "runs_open WHERE r.state < 16 AND r.module = ",
                     Self::Parent => "runs_parent WHERE r.parent = ",
                     Self::Failure => "runs_failure WHERE r.failure_code = ",
                     Self::State(_) => "runs_state WHERE r.state <> 16 AND r.state = ",
@@ -121,6 +125,7 @@ impl Scan {
                     Self::Tag | Self::Start => "runs_start WHERE 1 = ",
                 });
                 match (scan, &query.failure_code, &query.workflow) {
+                    (Self::Open, ..) => sql.bind(module(query)),
                     (Self::Parent, ..) => sql.bind(parent(query)),
                     (Self::State(state), ..) => sql.bind(state_number(state)),
                     (Self::Failure, Some(code), _) => sql.bind(code.clone()),
@@ -144,6 +149,10 @@ impl Scan {
         sql.bind(i64::try_from(limit).unwrap_or(i64::MAX));
         (sql.text, sql.values)
     }
+}
+
+fn module(query: &RunQuery) -> Value {
+    query.open_on.map_or(Value::Null, |module| Value::Blob(module.as_bytes().to_vec()))
 }
 
 fn parent(query: &RunQuery) -> Value {
@@ -170,6 +179,10 @@ impl Sql {
 
     /// What the index does not know. It may know one of them, which does no harm.
     fn conditions(&mut self, query: &RunQuery) {
+        if query.parent.is_some() {
+            self.push(" AND r.parent = ");
+            self.bind(parent(query));
+        }
         if let Some(workflow) = &query.workflow {
             self.push(" AND r.workflow = ");
             self.bind(workflow.clone());

@@ -28,13 +28,14 @@ mod tests;
 mod writer;
 
 use crate::{
-    Due, Ended, ModuleRecord, NewModule, Ready, Registered, RunPage, RunQuery, SchedulePage, Store,
-    StoreError, StoreStats,
+    Due, Ended, ModuleRecord, NewModule, PublicationChange, Ready, RunPage, RunQuery, SchedulePage,
+    Store, StoreError, StoreStats,
 };
 use async_trait::async_trait;
 use directory::Directory;
 use everstep_core::{
-    Commit, Digest, Entry, InputHash, LogLine, Record, RunId, Schedule, ScheduleId, Timestamp,
+    Commit, Digest, Entry, InputHash, LogLine, Publication, Record, RunId, Schedule, ScheduleId,
+    Timestamp,
 };
 use queue::{Queue, Work, Written};
 use readers::Readers;
@@ -42,6 +43,7 @@ use remove::{Removal, Removed};
 use rows::{Kind, Packed};
 use rusqlite::Connection;
 use schedules::ScheduleWork;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use writer::Writer;
@@ -170,12 +172,24 @@ impl Store for Embedded {
         Ok(removed == Removed::Whole)
     }
 
-    async fn put_module(&self, module: NewModule) -> Result<Registered, StoreError> {
-        let packed = modules::PackedModule::new(module)?;
-        match self.write(Work::Module(Box::new(packed))).await? {
-            Written::Module(registered) => Ok(*registered),
+    async fn publish(
+        &self,
+        module: Option<NewModule>,
+        changes: Vec<PublicationChange>,
+    ) -> Result<bool, StoreError> {
+        let packed = modules::PackedPublish::new(module, &changes)?;
+        match self.write(Work::Publish(Box::new(packed))).await? {
+            Written::Published { created } => Ok(created),
             _ => Err(mixed_up()),
         }
+    }
+
+    async fn publications(&self) -> Result<Vec<Publication>, StoreError> {
+        self.readers.read(modules::publications).await
+    }
+
+    async fn open_runs(&self) -> Result<BTreeMap<Digest, u64>, StoreError> {
+        self.readers.read(modules::open_runs).await
     }
 
     async fn module(&self, digest: Digest) -> Result<Option<ModuleRecord>, StoreError> {

@@ -3,23 +3,58 @@
 
 use crate::StoreError;
 use crate::embedded::apply::Refusal;
-use crate::embedded::rows::{Kind, check_size, checksum};
-use crate::{ModuleRecord, NewModule, Registered};
-use everstep_core::{Digest, Timestamp};
+use crate::embedded::rows::{Kind, check_size, checksum, encode};
+use crate::{ModuleRecord, NewModule, PublicationChange};
+use everstep_core::{Digest, Publication, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Row, params};
+use std::collections::BTreeMap;
 
 const COLUMNS: &str = "digest, size, uploaded_at, engine, crc, manifest";
 
-/// A module, ready to be written.
+/// A module and what is published of workflows, ready to be written.
 #[derive(Debug)]
-pub(super) struct PackedModule {
+pub(super) struct PackedPublish {
+    module: Option<PackedModule>,
+    changes: Vec<PackedChange>,
+}
+
+#[derive(Debug)]
+struct PackedModule {
     record: ModuleRecord,
     manifest: String,
     bytes: Vec<u8>,
 }
 
+#[derive(Debug)]
+struct PackedChange {
+    workflow: String,
+    revision: u64,
+    expected: u64,
+    data: Vec<u8>,
+}
+
+impl PackedPublish {
+    pub(super) fn new(
+        module: Option<NewModule>,
+        changes: &[PublicationChange],
+    ) -> Result<Self, StoreError> {
+        let change = |PublicationChange { publication, expected }: &PublicationChange| {
+            Ok(PackedChange {
+                workflow: publication.workflow.clone(),
+                revision: publication.revision,
+                expected: *expected,
+                data: encode(publication)?,
+            })
+        };
+        Ok(Self {
+            module: module.map(PackedModule::new).transpose()?,
+            changes: changes.iter().map(change).collect::<Result<_, StoreError>>()?,
+        })
+    }
+}
+
 impl PackedModule {
-    pub(super) fn new(module: NewModule) -> Result<Self, StoreError> {
+    fn new(module: NewModule) -> Result<Self, StoreError> {
         check_size(module.bytes.len())?;
         let manifest = serde_json::to_string(&module.manifest)
             .map_err(|error| StoreError::Inconsistent(format!("the manifest: {error}")))?;
@@ -28,27 +63,35 @@ impl PackedModule {
     }
 }
 
-/// Keeps a module, inside the writer's transaction.
-pub(super) fn put(connection: &Connection, new: &PackedModule) -> Result<Registered, Refusal> {
-    let record = &new.record;
-    if let Some(row) = look_up(connection, record.digest)? {
-        return Ok(Registered { created: false, module: row.check()? });
-    }
-    for workflow in &record.manifest.workflows {
-        let taken = connection
-            .prepare_cached(
-                "SELECT m.digest FROM module_versions v JOIN modules m ON m.no = v.module
-                 WHERE v.workflow = ?1 AND v.version = ?2",
-            )?
-            .query_row([&workflow.name, &workflow.version], |row| row.get(0))
+/// Does it inside the writer's transaction. Says whether the module is new.
+pub(super) fn publish(connection: &Connection, new: &PackedPublish) -> Result<bool, Refusal> {
+    // All are checked before one is written: a refusal does not roll back.
+    for PackedChange { workflow, expected, .. } in &new.changes {
+        let found: Option<u64> = connection
+            .prepare_cached("SELECT revision FROM publications WHERE workflow = ?1")?
+            .query_row([workflow], |row| row.get(0))
             .optional()?;
-        if let Some(digest) = taken {
-            return Err(Refusal::Refused(StoreError::VersionTaken {
-                workflow: workflow.name.clone(),
-                version: workflow.version.clone(),
-                digest: Digest::from_bytes(digest),
-            }));
+        if found.unwrap_or(0) != *expected {
+            let workflow = workflow.clone();
+            return Err(Refusal::Refused(StoreError::PublicationChanged { workflow }));
         }
+    }
+    for PackedChange { workflow, revision, data, .. } in &new.changes {
+        let crc = checksum(Kind::Publication, workflow.as_bytes(), *revision, 1, data);
+        connection
+            .prepare_cached("INSERT OR REPLACE INTO publications VALUES (?1, ?2, ?3, ?4)")?
+            .execute(params![workflow, revision, crc, data])?;
+    }
+    match &new.module {
+        Some(module) => Ok(insert(connection, module)?),
+        None => Ok(false),
+    }
+}
+
+fn insert(connection: &Connection, new: &PackedModule) -> rusqlite::Result<bool> {
+    let record = &new.record;
+    if look_up(connection, record.digest)?.is_some() {
+        return Ok(false);
     }
     connection
         .prepare_cached(&format!(
@@ -66,12 +109,39 @@ pub(super) fn put(connection: &Connection, new: &PackedModule) -> Result<Registe
     connection
         .prepare_cached("INSERT INTO module_bytes VALUES (?1, ?2)")?
         .execute(params![no, new.bytes])?;
-    for workflow in &record.manifest.workflows {
-        connection
-            .prepare_cached("INSERT INTO module_versions VALUES (?1, ?2, ?3)")?
-            .execute(params![workflow.name, workflow.version, no])?;
+    Ok(true)
+}
+
+pub(super) fn publications(connection: &Connection) -> Result<Vec<Publication>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT workflow, revision, crc, rec FROM publications ORDER BY workflow",
+    )?;
+    let mut rows = statement.query([])?;
+    let mut publications = Vec::new();
+    while let Some(row) = rows.next()? {
+        let (workflow, revision): (String, u64) = (row.get(0)?, row.get(1)?);
+        let data = row.get_ref(3)?.as_blob().map_err(rusqlite::Error::from)?;
+        let damaged = |how: &str| {
+            StoreError::corrupt(format!("what is published of workflow `{workflow}`: {how}"))
+        };
+        if checksum(Kind::Publication, workflow.as_bytes(), revision, 1, data)
+            != row.get::<_, u32>(2)?
+        {
+            return Err(damaged("its checksum is wrong"));
+        }
+        let publication: Publication =
+            rmp_serde::from_slice(data).map_err(|error| damaged(&error.to_string()))?;
+        publications.push(publication);
     }
-    Ok(Registered { created: true, module: record.clone() })
+    Ok(publications)
+}
+
+pub(super) fn open_runs(connection: &Connection) -> Result<BTreeMap<Digest, u64>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT module, count(*) FROM runs INDEXED BY runs_open WHERE state < 16 GROUP BY module",
+    )?;
+    let rows = statement.query_map([], |row| Ok((Digest::from_bytes(row.get(0)?), row.get(1)?)))?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 pub(super) fn find(

@@ -4,11 +4,11 @@
 //! A full queue makes committers wait. The writer takes everything that waits at once: the longer
 //! the disk takes, the more commits share the next fsync.
 
-use crate::embedded::modules::PackedModule;
+use crate::embedded::modules::PackedPublish;
 use crate::embedded::remove::{Removal, Removed};
 use crate::embedded::rows::Packed;
 use crate::embedded::schedules::ScheduleWork;
-use crate::{Registered, StoreError, StoreStats};
+use crate::{StoreError, StoreStats};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, oneshot};
@@ -24,7 +24,7 @@ const LINGER: Duration = Duration::from_micros(150);
 #[derive(Debug)]
 pub(super) enum Work {
     Commit(Box<Packed>),
-    Module(Box<PackedModule>),
+    Publish(Box<PackedPublish>),
     /// A run that is to vanish.
     Removal(Box<Removal>),
     /// The rest of the rows of a removed run.
@@ -36,7 +36,7 @@ pub(super) enum Work {
 #[derive(Debug)]
 pub(super) enum Written {
     Commit,
-    Module(Box<Registered>),
+    Published { created: bool },
     Removed(Removed),
     Schedule { existed: bool },
 }

@@ -23,6 +23,7 @@ pub(super) enum Kind {
     Record,
     Manifest,
     Schedule,
+    Publication,
 }
 
 impl Kind {
@@ -34,6 +35,7 @@ impl Kind {
             Self::Record => 3,
             Self::Manifest => 4,
             Self::Schedule => 5,
+            Self::Publication => 6,
         }
     }
 
@@ -44,6 +46,7 @@ impl Kind {
             Self::Record => "record",
             Self::Manifest => "manifest",
             Self::Schedule => "schedule",
+            Self::Publication => "publication",
         }
     }
 }

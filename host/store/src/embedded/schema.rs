@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// The format that this version reads and writes (`PRAGMA user_version`).
-pub(super) const FORMAT: u32 = 2;
+pub(super) const FORMAT: u32 = 3;
 
 /// Marks the file as Everstep's (`PRAGMA application_id`): "EVST".
 const APPLICATION: u32 = 0x4556_5354;
@@ -44,8 +44,10 @@ CREATE TABLE runs (
     crc INTEGER NOT NULL,
     rec BLOB NOT NULL,
     first INTEGER NOT NULL,
-    parent BLOB
+    parent BLOB,
+    module BLOB NOT NULL
 ) STRICT;
+CREATE INDEX runs_open ON runs (module, started_at) WHERE state < 16;
 CREATE INDEX runs_parent ON runs (parent, started_at) WHERE parent IS NOT NULL;
 CREATE INDEX runs_wake ON runs (wake_at, run_id) WHERE wake_at IS NOT NULL;
 CREATE INDEX runs_ready ON runs (ready_at, run_id) WHERE ready_at IS NOT NULL;
@@ -101,11 +103,11 @@ CREATE TABLE modules (
     manifest TEXT NOT NULL
 ) STRICT;
 CREATE TABLE module_bytes (module INTEGER PRIMARY KEY, data BLOB NOT NULL) STRICT;
-CREATE TABLE module_versions (
-    workflow TEXT NOT NULL,
-    version TEXT NOT NULL,
-    module INTEGER NOT NULL,
-    PRIMARY KEY (workflow, version)
+CREATE TABLE publications (
+    workflow TEXT PRIMARY KEY,
+    revision INTEGER NOT NULL,
+    crc INTEGER NOT NULL,
+    rec BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
 ";
 

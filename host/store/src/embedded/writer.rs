@@ -151,8 +151,9 @@ fn apply_all(
         }
         let applied = match &job.work {
             Work::Commit(packed) => runs.apply(packed).map(|()| Written::Commit),
-            Work::Module(module) => modules::put(connection, module)
-                .map(|registered| Written::Module(Box::new(registered))),
+            Work::Publish(new) => {
+                modules::publish(connection, new).map(|created| Written::Published { created })
+            }
             Work::Removal(removal) => runs.remove(removal).map(Written::Removed),
             Work::Rows(no) => {
                 remove::rows(connection, *no).map(Written::Removed).map_err(Refusal::Broken)

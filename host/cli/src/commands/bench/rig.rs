@@ -5,7 +5,7 @@
 use super::machine::{self, Usage};
 use super::report::{Disk, Measured};
 use crate::exit::Failure;
-use everstep_client::{Payload, RunId, StartBody, StateKind};
+use everstep_client::{Payload, RunId, StartBody, StateKind, UploadOptions};
 use everstep_server::service::{ServiceError, WaitFor};
 use everstep_server::{Server, ServerOptions};
 use hdrhistogram::Histogram;
@@ -43,11 +43,12 @@ impl Rig {
             .map_err(|error| Failure::new(error.code(), error.to_string()))?;
         let rig = Self { server, directory };
         let permit = rig.service().upload_permit().map_err(failed)?;
-        rig.service().upload(MODULE.to_vec(), permit).await.map_err(failed)?;
+        let (module, options) = (MODULE.to_vec(), UploadOptions::default());
+        rig.service().upload(module, permit, options, |_| {}).await.map_err(failed)?;
         Ok(rig)
     }
 
-    fn service(&self) -> &everstep_server::service::Service {
+    fn service(&self) -> &std::sync::Arc<everstep_server::service::Service> {
         self.server.service()
     }
 

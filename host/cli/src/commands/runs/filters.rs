@@ -24,7 +24,7 @@ pub(crate) struct Filters {
     #[arg(long, value_name = "RUN")]
     parent: Option<RunId>,
     /// Only those that failed with this code, or are stuck by it
-    #[arg(long, value_name = "CODE")]
+    #[arg(long, visible_alias = "cause", value_name = "CODE")]
     failure_code: Option<String>,
     /// Only started at or after this instant, or at most so long ago
     #[arg(long, value_name = "RFC3339|AGE", value_parser = durations::parse_past)]
@@ -44,6 +44,14 @@ impl Filters {
     /// Whether none is given.
     pub(crate) fn is_empty(&self) -> bool {
         self.clone().filter() == RunFilter::default()
+    }
+
+    /// The one state that is asked for.
+    pub(crate) fn only_state(&self) -> Option<StateKind> {
+        match self.states[..] {
+            [state] => Some(state),
+            _ => None,
+        }
     }
 
     /// The filter that they make.

@@ -1,12 +1,13 @@
 //! `everstep runs list`: runs by workflow, version, state, tag and time.
 
+use super::causes;
 use super::filters::Filters;
 use super::status;
 use crate::context::Context;
 use crate::durations;
 use crate::exit::{Ended, Exit, Failure};
 use crate::text;
-use everstep_client::{RunFilter, RunView};
+use everstep_client::{RunFilter, RunView, StateKind};
 use futures::{StreamExt, TryStreamExt};
 
 /// How many runs the server is asked for at a time.
@@ -19,18 +20,26 @@ const PAGE: u32 = 200;
   everstep runs list --workflow payment --state failed,stuck --started-after 2h
   everstep runs list --failure-code card.declined --updated-after 1d
   everstep runs list --tag team=growth --limit 1000 --json | jq -r .id
+  everstep runs list --state stuck --group
 
-With --json, each run is one line.")]
+With --json, each run is one line; with --group, each group.")]
 pub(crate) struct Args {
     #[command(flatten)]
     filters: Filters,
     /// At most so many
     #[arg(long, default_value_t = 50, value_name = "N")]
     limit: u32,
+    /// Only show how many failed or are stuck for which cause, of at most 100,000 runs
+    #[arg(long, conflicts_with = "limit")]
+    group: bool,
 }
 
 pub(crate) async fn run(context: &Context, args: Args) -> Ended {
+    if args.group {
+        return causes::run(context, args.filters).await;
+    }
     let limit = args.limit;
+    let only_stuck = args.filters.only_state() == Some(StateKind::Stuck);
     let filter = RunFilter { limit: Some(limit.min(PAGE)), ..args.filters.filter() };
     let runs = context.client()?.runs_stream(filter).take(limit as usize);
     if context.output.is_json() {
@@ -42,6 +51,10 @@ pub(crate) async fn run(context: &Context, args: Args) -> Ended {
     }
     let runs: Vec<RunView> = runs.try_collect().await?;
     print(context, &runs)?;
+    if only_stuck && !runs.is_empty() {
+        causes::of(&runs).iter().for_each(|group| context.output.note(&group.line()));
+        context.output.note("mend the cause, then: everstep runs retry --state stuck --cause CODE");
+    }
     if runs.len() == limit as usize {
         context.output.note(&format!("the newest {limit}; --limit shows more"));
     }

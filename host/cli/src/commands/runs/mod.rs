@@ -4,6 +4,7 @@
 mod ask;
 mod bulk;
 mod cancel;
+mod causes;
 mod export;
 mod filters;
 mod journal;
@@ -14,6 +15,7 @@ mod retry;
 mod show;
 mod status;
 mod timeline;
+mod upgrade;
 pub(crate) mod wait;
 
 use crate::context::Context;
@@ -58,6 +60,8 @@ pub(crate) enum Verb {
     Wake(ask::Args),
     /// Let a stuck run go on once its cause is mended, or try a failed one again
     Retry(retry::Args),
+    /// Move open runs to another module, after all have been replayed on it
+    Upgrade(upgrade::Args),
     /// Execute a run's journal again on this machine and compare every step
     Replay(replay::Args),
 }
@@ -76,6 +80,7 @@ pub(crate) async fn run(context: &Context, verb: Verb) -> Ended {
         Verb::Resume(args) => ask::resume(context, args).await,
         Verb::Wake(args) => ask::wake(context, args).await,
         Verb::Retry(args) => retry::run(context, args).await,
+        Verb::Upgrade(args) => upgrade::run(context, args).await,
         Verb::Replay(args) => replay::run(context, args).await,
     }
 }

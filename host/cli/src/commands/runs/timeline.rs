@@ -142,6 +142,13 @@ impl Timeline<'_> {
             JournalEvent::RunPaused { reason } => {
                 own("run", format!("{} {}", paint.warn("paused:"), one_line(reason)))
             }
+            JournalEvent::RunUpgraded { to, was } => {
+                let versions = match to.version == was.version {
+                    true => String::new(),
+                    false => format!(" from version {} to {}", was.version, to.version),
+                };
+                own("run", format!("upgraded{versions} to module {}", to.digest))
+            }
             JournalEvent::RunResumed => own("run", "resumed".into()),
             JournalEvent::WakeRequested => own("run", "woken by an operator".into()),
             JournalEvent::RetryRequested { outcomes } if outcomes.is_empty() => {

@@ -2,6 +2,7 @@
 //! commits, and checks after every commit that the journal alone tells the same story.
 
 use super::*;
+use crate::ModuleRef;
 use proptest::prelude::*;
 
 /// Draws decisions from a list of bytes, so that a failing case shrinks.
@@ -122,6 +123,10 @@ fn random_wish(b: &Bench, draws: &mut Draws<'_>) -> External {
         3..=5 => External::Resume,
         6 | 7 => External::Wake,
         8 => External::Retry { outcomes: vec![] },
+        11 => {
+            let version = ["1", "2"][usize::from(draws.below(2))].to_owned();
+            External::Upgrade { to: ModuleRef { version, ..b.run.record().origin.module() } }
+        }
         9 | 10 => {
             let child = b.run.operations(99).into_iter().find(|op| op.kind == "child");
             let op = child.map_or(OpId(1), |child| child.op);
@@ -242,7 +247,7 @@ fn check(b: &Bench, live: &[(Delivery, Activation)]) {
     let (mut anew, first) = (Steps::from(b.stored.first), b.stored.first as usize);
     let mut last: Vec<_> =
         b.journal[first..].iter().filter_map(|entry| anew.push(entry).unwrap()).collect();
-    last.extend(anew.finish());
+    last.extend(anew.take_last());
     assert!(replayed.ends_with(&last), "a journal that begins anew needs nothing before it");
     let packed = rmp_serde::to_vec_named(&(&b.journal, &b.stored)).unwrap();
     let back: (Vec<Entry>, Record) = rmp_serde::from_slice(&packed).unwrap();

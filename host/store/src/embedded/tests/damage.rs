@@ -120,7 +120,10 @@ async fn damaged_modules_are_noticed() {
         let uploaded_at = Timestamp::from_millis(1);
         let manifest = manifest.clone();
         store
-            .put_module(NewModule { bytes: bytes.to_vec(), uploaded_at, engine: 1, manifest })
+            .publish(
+                Some(NewModule { bytes: bytes.to_vec(), uploaded_at, engine: 1, manifest }),
+                vec![],
+            )
             .await
             .unwrap();
     }

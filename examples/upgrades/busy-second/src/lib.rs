@@ -1,0 +1,22 @@
+//! The same as `../busy-first` in other words: a module of its own with the same behaviour.
+
+use everstep_sdk::prelude::*;
+
+/// Passes a number on.
+#[task]
+async fn number(n: u64) -> TaskResult<u64> {
+    Ok(n)
+}
+
+/// Adds numbers up.
+#[workflow(version = "1.0")]
+async fn busy(run: Run, count: u64) -> WorkflowResult<u64> {
+    let mut sum = 0;
+    for n in 1..=count {
+        let next = number.start(&run, n).await?;
+        sum = next + sum;
+    }
+    Ok(sum)
+}
+
+everstep_sdk::module!(workflows: [busy], tasks: [number]);

@@ -1,0 +1,177 @@
+//! Trying one run on another module: its journal is replayed there, in memory, without any effect. The
+//! upload gate and upgrades are made of trials.
+//!
+//! Invariant: a trial that passed has repeated every activation of the run's attempt and compared every
+//! command, up to the length that it reports; nothing was written.
+
+use crate::replay::{ReplayError, Replayer};
+use everstep_core::api::Finding;
+use everstep_core::{ModuleRef, Record, Run, RunId};
+use everstep_engine::{ActivationError, Module};
+use everstep_store::{Store, StoreError};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long the replay of one run may take; a module that is slower than that could not go on with
+/// the run after a crash either.
+const LONGEST: Duration = Duration::from_secs(60);
+/// Entries of one read.
+const PAGE: usize = 1_000;
+/// The most pending operations that are looked at.
+const MAX_OPERATIONS: usize = 20_000;
+
+/// What a run is tried on.
+#[derive(Clone)]
+pub(super) struct Target {
+    pub(super) module: Arc<Module>,
+    pub(super) to: ModuleRef,
+}
+
+/// A run on another module, up to some length of its journal.
+pub(super) struct Trial {
+    target: Target,
+    record: Record,
+    run: Option<Run>,
+    replayer: Option<Replayer>,
+    length: u64,
+    until: Instant,
+}
+
+/// Why a trial ended without a verdict.
+pub(super) enum TrialError {
+    /// The run cannot go on on the module.
+    Failed(Finding),
+    /// The run ended meanwhile, or got another module.
+    Moot,
+    /// This host has no room for the guest now.
+    NoRoom,
+    /// The store could not be read.
+    Store(StoreError),
+}
+
+impl From<StoreError> for TrialError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl Trial {
+    pub(super) fn new(target: Target, record: Record) -> Self {
+        let length = record.first;
+        let until = Instant::now() + LONGEST;
+        Self { target, record, run: None, replayer: None, length, until }
+    }
+
+    /// The length of the journal up to which the run has passed.
+    pub(super) fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// Goes on up to the end that this record tells of. Blocks while the guest works.
+    pub(super) async fn extend(
+        &mut self,
+        store: &dyn Store,
+        record: Record,
+    ) -> Result<(), TrialError> {
+        if record.is_terminal() {
+            return Err(TrialError::Moot);
+        }
+        let is_other = record.attempt_under_way() != self.record.attempt_under_way()
+            || record.first != self.record.first;
+        if is_other {
+            *self = Self::new(self.target.clone(), record);
+        } else {
+            self.record = record;
+        }
+        let id = self.record.id();
+        while self.length < self.record.length {
+            let entries = store.journal(id, self.length, PAGE).await;
+            let entries = match entries {
+                Err(StoreError::Corrupt { what }) => {
+                    return Err(failed(id, "journal.corrupt", what));
+                }
+                other => other?,
+            };
+            if entries.is_empty() {
+                let what = format!("the journal ends at position {}", self.length);
+                return Err(failed(id, "journal.corrupt", what));
+            }
+            let most = usize::try_from(self.record.length - self.length).unwrap_or(usize::MAX);
+            for entry in entries.iter().take(most) {
+                self.push(entry)?;
+            }
+        }
+        if let Some(replayer) = &mut self.replayer {
+            replayer.catch_up().map_err(|error| found(id, error))?;
+        }
+        self.check_tasks()
+    }
+
+    fn push(&mut self, entry: &everstep_core::Entry) -> Result<(), TrialError> {
+        let id = self.record.id();
+        let run = Run::fold_on(&mut self.run, entry, &self.record)
+            .map_err(|refusal| found(id, ReplayError::Corrupt(refusal)))?;
+        if self.replayer.is_none()
+            && let Some(attempt) = self.record.attempt_under_way()
+        {
+            let mut record = self.record.clone();
+            record.origin = Arc::new(record.origin.with_module(self.target.to.clone()));
+            let (module, input) = (Arc::clone(&self.target.module), run.input().clone());
+            self.replayer = Some(Replayer::new(module, &record, input, attempt));
+        }
+        if let Some(replayer) = &mut self.replayer {
+            replayer.push(entry).map_err(|error| found(id, error))?;
+        }
+        self.length += 1;
+        if Instant::now() > self.until {
+            let message = format!(
+                "the replay took longer than {} s and was given up at position {}",
+                LONGEST.as_secs(),
+                self.length
+            );
+            return Err(failed(id, "upgrade.too_slow", message));
+        }
+        Ok(())
+    }
+
+    /// What is executed next must be there, too.
+    fn check_tasks(&self) -> Result<(), TrialError> {
+        let Some(run) = &self.run else { return Ok(()) };
+        let manifest = self.target.module.manifest();
+        let pending = run.operations(MAX_OPERATIONS);
+        let mut tasks = pending.iter().filter(|operation| operation.kind == "task");
+        let missing = tasks.find(|task| !manifest.tasks.iter().any(|it| it.name == task.name));
+        match missing {
+            None => Ok(()),
+            Some(task) => {
+                let message = format!(
+                    "the run waits for task `{}`, which the module does not have",
+                    task.name
+                );
+                Err(failed(self.record.id(), "upgrade.task_missing", message))
+            }
+        }
+    }
+}
+
+fn failed(run: RunId, code: &str, message: impl Into<String>) -> TrialError {
+    let (code, message) = (code.to_owned(), message.into());
+    TrialError::Failed(Finding { run, code, message, divergence: None })
+}
+
+fn found(run: RunId, error: ReplayError) -> TrialError {
+    match error {
+        ReplayError::Divergence(divergence) => {
+            let (code, message) = ("divergence".to_owned(), divergence.to_string());
+            TrialError::Failed(Finding { run, code, message, divergence: Some(divergence) })
+        }
+        ReplayError::Guest { seq, error: ActivationError::Stuck(cause) } => {
+            failed(run, &cause.code, format!("{}\nat journal position {seq}", cause.message))
+        }
+        ReplayError::Guest { error: ActivationError::Capacity, .. } => TrialError::NoRoom,
+        ReplayError::Guest { seq, error } => {
+            failed(run, "upgrade.guest", format!("{error}\nat journal position {seq}"))
+        }
+        ReplayError::Corrupt(refusal) => failed(run, "journal.corrupt", refusal.to_string()),
+    }
+}
