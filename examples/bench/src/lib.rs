@@ -28,6 +28,16 @@ async fn bench_steps(run: Run, input: Steps) -> WorkflowResult<u32> {
     Ok(input.steps)
 }
 
+/// Tasks one after the other, and then a wait that nothing ends.
+#[workflow(version = "1.0", events(never = ()))]
+async fn bench_waits(run: Run, input: Steps) -> WorkflowResult<u32> {
+    for _ in 0..input.steps {
+        nothing.start(&run, ()).await?;
+    }
+    run.event::<()>("never").await;
+    Ok(input.steps)
+}
+
 /// Tasks all at once, joined; gives how many.
 #[workflow(version = "1.0")]
 async fn bench_fan_out(run: Run, input: Tasks) -> WorkflowResult<u32> {
@@ -35,4 +45,4 @@ async fn bench_fan_out(run: Run, input: Tasks) -> WorkflowResult<u32> {
     Ok(input.tasks)
 }
 
-everstep_sdk::module!(workflows: [bench_steps, bench_fan_out], tasks: [nothing]);
+everstep_sdk::module!(workflows: [bench_steps, bench_waits, bench_fan_out], tasks: [nothing]);

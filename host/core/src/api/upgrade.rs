@@ -113,12 +113,16 @@ impl Finding {
     }
 }
 
-/// What causes of one kind have in common: of a divergence both sides without their inputs and the
-/// fields that differ, otherwise the first line of the message.
+/// What causes of one kind have in common: of a divergence both sides without their inputs or the
+/// fields that differ, of a panic its place, otherwise the first line of the message.
 #[must_use]
 pub fn cause_summary(message: &str, divergence: Option<&Divergence>) -> String {
-    match divergence {
-        Some(divergence) => divergence.summary(),
+    if let Some(divergence) = divergence {
+        return divergence.summary();
+    }
+    let panic = message.lines().find_map(|line| line.split_once("panicked at "));
+    match panic {
+        Some((_, place)) => format!("panicked at {}", place.trim_end_matches(':')),
         None => message.lines().next().unwrap_or_default().to_owned(),
     }
 }

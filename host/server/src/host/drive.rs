@@ -140,9 +140,8 @@ impl<'a> Driver<'a> {
             let run = load::fold(&self.record, &*parts.link).await?;
             return self.wind_up(run).await;
         }
-        let digest = self.record.origin.digest;
+        let (id, digest) = (self.record.id(), self.record.origin.digest);
         let module = parts.modules.get(digest, &*parts.link, &parts.engine).await?;
-        let id = self.record.id();
         let mut guest = match parts.warm.take(id, self.record.length) {
             Some(resting) => resting,
             None => load::load(&self.record, &module, &*parts.link, self.behind).await?,
@@ -435,19 +434,5 @@ impl<'a> Driver<'a> {
         let wake_at = guest.run.record().wake_at;
         self.parts.warm.put(guest);
         Err(Stop::Back(HandBack::Idle(wake_at)))
-    }
-}
-
-impl From<LoadError> for Stop {
-    fn from(error: LoadError) -> Self {
-        match error {
-            LoadError::Stuck(cause) => Self::stuck(cause, None),
-            LoadError::LeaseLost => Self::Lost,
-            LoadError::Upgraded => Self::Reload,
-            LoadError::Passing(why) => {
-                tracing::warn!(why, "a run could not be loaded");
-                Self::Back(HandBack::Later(Duration::from_secs(1)))
-            }
-        }
     }
 }

@@ -6,6 +6,7 @@ mod machine;
 mod report;
 mod rig;
 mod sequential;
+mod upgrade;
 
 use crate::context::Context;
 use crate::exit::{Ended, Exit, Failure};
@@ -23,16 +24,17 @@ afterwards. Every commit is on disk (fsync) before anything depends on it.
 Examples:
   everstep bench sequential
   everstep bench fleet --in-flight 2000
-  everstep bench fleet --runs 1000 --json"
+  everstep bench fleet --runs 1000 --json
+  everstep bench upgrade"
 )]
 pub(crate) struct Args {
     /// What to measure
     #[arg(value_enum)]
     workload: Workload,
-    /// Runs to start (fleet)
+    /// Runs to start (fleet, upgrade)
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     runs: u64,
-    /// Steps of each run; 1,000 for sequential, 10 for fleet when absent
+    /// Steps of each run; 1,000 for sequential, 10 for fleet, 9 for upgrade when absent
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     steps: Option<u64>,
     /// Runs that are under way at once (fleet)
@@ -49,6 +51,8 @@ enum Workload {
     Sequential,
     /// Many runs of a few no-op tasks each
     Fleet,
+    /// Open runs that are checked against a new module; a step is an entry of a journal
+    Upgrade,
 }
 
 pub(crate) async fn run(context: &Context, args: Args) -> Ended {
@@ -70,6 +74,7 @@ async fn measure(context: &Context, args: &Args) -> Result<Report, Failure> {
         Workload::Fleet => {
             fleet::run(&rig, args.runs, args.steps.unwrap_or(10), args.in_flight).await
         }
+        Workload::Upgrade => upgrade::run(&rig, args.runs, args.steps.unwrap_or(9)).await,
     };
     drop(bar);
     rig.stop().await;

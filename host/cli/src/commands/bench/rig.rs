@@ -5,7 +5,9 @@
 use super::machine::{self, Usage};
 use super::report::{Disk, Measured};
 use crate::exit::Failure;
-use everstep_client::{Payload, RunId, StartBody, StateKind, UploadOptions};
+use everstep_client::{
+    Payload, RunId, RunSelection, StartBody, StateKind, UploadOptions, Uploaded,
+};
 use everstep_server::service::{ServiceError, WaitFor};
 use everstep_server::{Server, ServerOptions};
 use hdrhistogram::Histogram;
@@ -15,7 +17,7 @@ use std::time::{Duration, Instant};
 
 /// `examples/bench`, compiled. It is part of the program so that a measurement needs no compiler,
 /// and so that the same guest is measured everywhere.
-const MODULE: &[u8] = include_bytes!("../../../assets/bench.wasm");
+pub(super) const MODULE: &[u8] = include_bytes!("../../../assets/bench.wasm");
 
 pub(super) struct Rig {
     pub(super) server: Server,
@@ -42,10 +44,18 @@ impl Rig {
             .await
             .map_err(|error| Failure::new(error.code(), error.to_string()))?;
         let rig = Self { server, directory };
-        let permit = rig.service().upload_permit().map_err(failed)?;
-        let (module, options) = (MODULE.to_vec(), UploadOptions::default());
-        rig.service().upload(module, permit, options, |_| {}).await.map_err(failed)?;
+        rig.upload(MODULE.to_vec(), UploadOptions::default()).await?;
         Ok(rig)
+    }
+
+    /// Uploads a module.
+    pub(super) async fn upload(
+        &self,
+        module: Vec<u8>,
+        options: UploadOptions,
+    ) -> Result<Uploaded, Failure> {
+        let permit = self.service().upload_permit().map_err(failed)?;
+        self.service().upload(module, permit, options, |_| {}).await.map_err(failed)
     }
 
     fn service(&self) -> &std::sync::Arc<everstep_server::service::Service> {
@@ -60,9 +70,44 @@ impl Rig {
 
     /// Starts a run of `bench-steps`.
     pub(super) async fn start_steps(&self, steps: u64) -> Result<RunId, Failure> {
+        self.start_run("bench-steps", steps).await
+    }
+
+    /// Starts a run of `bench-waits`, which does not end.
+    pub(super) async fn start_waiting(&self, steps: u64) -> Result<RunId, Failure> {
+        self.start_run("bench-waits", steps).await
+    }
+
+    /// Waits until so many runs wait for an event.
+    pub(super) async fn all_wait(&self, runs: u64) -> Result<(), Failure> {
+        let waiting =
+            RunSelection { states: vec![StateKind::AwaitingEvent], ..RunSelection::default() };
+        loop {
+            let (mut count, mut cursor) = (0, None);
+            loop {
+                let page = self.service().list(waiting.clone(), cursor, Some(1_000)).await;
+                let page = page.map_err(failed)?;
+                count += page.runs.len() as u64;
+                cursor = page.cursor;
+                if cursor.is_none() {
+                    break;
+                }
+            }
+            if count >= runs {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    pub(super) async fn journal_length(&self, run: RunId) -> Result<u64, Failure> {
+        Ok(self.service().show(run).await.map_err(failed)?.journal_length)
+    }
+
+    async fn start_run(&self, workflow: &str, steps: u64) -> Result<RunId, Failure> {
         let input = Payload::from_value(&serde_json::json!({ "steps": steps }))
             .map_err(|error| Failure::new("bench.input", error.to_string()))?;
-        let body = StartBody { input: Some(input), ..StartBody::new("bench-steps") };
+        let body = StartBody { input: Some(input), ..StartBody::new(workflow) };
         Ok(self.service().start(body).await.map_err(failed)?.id)
     }
 

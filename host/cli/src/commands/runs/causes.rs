@@ -81,13 +81,9 @@ impl Groups {
     }
 
     fn sorted(self) -> Vec<Group> {
-        let group = |([workflow, version, code, summary], (runs, example))| Group {
-            code,
-            summary,
-            workflow,
-            version,
-            runs,
-            example,
+        let group = |(key, (runs, example)): ([String; 4], (u64, RunId))| {
+            let [workflow, version, code, summary] = key;
+            Group { code, summary, workflow, version, runs, example }
         };
         let mut groups: Vec<_> = self.0.into_iter().map(group).collect();
         groups.sort_by_key(|group| std::cmp::Reverse(group.runs));

@@ -5,6 +5,7 @@ use crate::clock;
 use crate::host::load::{self, LoadError};
 use crate::link::HandBack;
 use everstep_core::{Commit, Delivery, Input, RunState, StuckCause};
+use std::time::Duration;
 
 impl Driver<'_> {
     /// Writes that the run is stuck. The guest is gone; what the state machine needs is folded from
@@ -48,6 +49,20 @@ impl Driver<'_> {
         match self.flush().await {
             Ok(()) => Stop::Back(HandBack::Idle(None)),
             Err(stop) => stop,
+        }
+    }
+}
+
+impl From<LoadError> for Stop {
+    fn from(error: LoadError) -> Self {
+        match error {
+            LoadError::Stuck(cause) => Self::stuck(cause, None),
+            LoadError::LeaseLost => Self::Lost,
+            LoadError::Upgraded => Self::Reload,
+            LoadError::Passing(why) => {
+                tracing::warn!(why, "a run could not be loaded");
+                Self::Back(HandBack::Later(Duration::from_secs(1)))
+            }
         }
     }
 }
