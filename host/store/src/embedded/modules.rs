@@ -2,7 +2,7 @@
 //! writer thread like commits, read on reader connections.
 
 use crate::StoreError;
-use crate::embedded::apply::Refusal;
+use crate::embedded::refusal::Refusal;
 use crate::embedded::rows::{Kind, check_size, checksum};
 use crate::{ModuleRecord, NewModule, Registered};
 use everstep_core::{Digest, Timestamp};

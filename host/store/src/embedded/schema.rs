@@ -1,7 +1,8 @@
 //! The format of the database file: its tables, its settings, and the checks when it is opened.
 //!
 //! A change of the tables, or of what stands in a row, is a new [`FORMAT`]; a file of a format that
-//! is not known is refused untouched.
+//! is not known is refused untouched. Format 2 had no log in front of the database; such a file is
+//! taken over.
 
 use crate::StoreError;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension};
@@ -9,7 +10,10 @@ use std::path::Path;
 use std::time::Duration;
 
 /// The format that this version reads and writes (`PRAGMA user_version`).
-pub(super) const FORMAT: u32 = 2;
+pub(super) const FORMAT: u32 = 3;
+
+/// The format that is taken over by beginning a log.
+const WITHOUT_LOG: u32 = 2;
 
 /// Marks the file as Everstep's (`PRAGMA application_id`): "EVST".
 const APPLICATION: u32 = 0x4556_5354;
@@ -121,7 +125,7 @@ CREATE TABLE IF NOT EXISTS schedules (
 ) STRICT;
 ";
 
-/// The connection of the writer thread. Creates the tables in a new file.
+/// The connection of the thread that writes the database. Creates the tables in a new file.
 pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
     if rusqlite::version_number() < OLDEST_SQLITE {
         let version = rusqlite::version();
@@ -131,7 +135,7 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
     }
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
     let connection = open(path, flags, 256)?;
-    let is_new = check_format(&connection, path)?;
+    let found = check_format(&connection, path)?;
     let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
     if mode != "wal" {
         return Err(StoreError::Unavailable(format!(
@@ -139,15 +143,18 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
             path.display()
         )));
     }
-    // FULL: a COMMIT returns after the fsync of the log. `fullfsync` is what that takes on macOS.
+    // FULL: a COMMIT returns after the fsync of SQLite's log. `fullfsync` is what that takes on macOS.
     connection.execute_batch(
         "PRAGMA synchronous = FULL; PRAGMA fullfsync = ON; PRAGMA checkpoint_fullfsync = ON;",
     )?;
-    if is_new {
+    if found.is_none() {
         connection.execute_batch(&format!(
             "BEGIN; {TABLES} PRAGMA application_id = {APPLICATION}; \
              PRAGMA user_version = {FORMAT}; COMMIT;"
         ))?;
+    }
+    if found == Some(WITHOUT_LOG) {
+        connection.execute_batch(&format!("PRAGMA user_version = {FORMAT}"))?;
     }
     connection.execute_batch(ADDED_TABLES)?;
     connection.execute(
@@ -158,22 +165,62 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
     Ok(connection)
 }
 
-/// Counts one more opening of the data, durably, and returns the count.
-pub(super) fn next_epoch(connection: &Connection) -> Result<u64, StoreError> {
+/// Whether the transactions that follow wait for their fsync. Those before one that does are then on
+/// the disk, too, because they stand in front of it in SQLite's log.
+pub(super) fn set_durable(connection: &Connection, durable: bool) -> rusqlite::Result<()> {
+    connection.execute_batch(match durable {
+        true => "PRAGMA synchronous = FULL",
+        false => "PRAGMA synchronous = NORMAL",
+    })
+}
+
+/// The last batch of the log that is in the tables, and the mark of the log, if there ever was one.
+pub(super) fn log_state(connection: &Connection) -> Result<(u64, Option<u64>), StoreError> {
+    let number = |name: &str| -> Result<Option<u64>, StoreError> {
+        let value: Option<String> = connection
+            .query_row("SELECT value FROM meta WHERE name = ?1", [name], |row| row.get(0))
+            .optional()?;
+        let wrong = |text: &str| StoreError::corrupt(format!("meta `{name}` is `{text}`"));
+        value.map(|text| text.parse().map_err(|_| wrong(&text))).transpose()
+    };
+    Ok((number("applied")?.unwrap_or(0), number("log_mark")?))
+}
+
+/// Notes, inside a transaction, that all batches of the log up to this one are in the tables.
+pub(super) fn set_applied(connection: &Connection, batch: u64) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT INTO meta VALUES ('applied', ?1) ON CONFLICT DO UPDATE
+             SET value = excluded.value",
+        )?
+        .execute([batch.to_string()])
+        .map(drop)
+}
+
+/// Begins a log with this mark behind batch `last`, and counts one more opening of the data, durably;
+/// returns the count.
+pub(super) fn begin_log(connection: &Connection, last: u64, mark: u64) -> Result<u64, StoreError> {
+    let transaction = connection.unchecked_transaction()?;
+    set_applied(&transaction, last)?;
+    transaction.execute(
+        "INSERT INTO meta VALUES ('log_mark', ?1) ON CONFLICT DO UPDATE SET value = excluded.value",
+        [mark.to_string()],
+    )?;
     // Not with RETURNING: the commit of a statement that returns rows is done, and may fail, when
     // the statement is reset, where nobody hears of it.
-    connection.execute(
+    transaction.execute(
         "INSERT INTO meta VALUES ('epoch', '1') ON CONFLICT DO UPDATE
          SET value = CAST(CAST(value AS INTEGER) + 1 AS TEXT)",
         [],
     )?;
     let epoch: String =
-        connection
+        transaction
             .query_row("SELECT value FROM meta WHERE name = 'epoch'", [], |row| row.get(0))?;
+    transaction.commit()?;
     epoch.parse().map_err(|_| StoreError::corrupt(format!("the epoch is `{epoch}`")))
 }
 
-/// The connection of the thread that moves the log into the database file.
+/// The connection of the thread that moves SQLite's log into the database file.
 pub(super) fn open_checkpoints(path: &Path) -> Result<Connection, StoreError> {
     let connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE, 1)?;
     connection.execute_batch("PRAGMA synchronous = FULL; PRAGMA checkpoint_fullfsync = ON;")?;
@@ -209,8 +256,8 @@ fn unreadable(path: &Path, error: rusqlite::Error) -> StoreError {
     }
 }
 
-/// Whether the file is new; an error when it is neither new nor one of ours.
-fn check_format(connection: &Connection, path: &Path) -> Result<bool, StoreError> {
+/// The format of the file, none when it is new; an error when it is not one that we can use.
+fn check_format(connection: &Connection, path: &Path) -> Result<Option<u32>, StoreError> {
     let foreign = |why: String| StoreError::Foreign { path: path.to_owned(), why };
     let number = |pragma: &str| connection.query_row(pragma, [], |row| row.get::<_, u32>(0));
     let application = number("PRAGMA application_id").map_err(|error| unreadable(path, error))?;
@@ -218,14 +265,14 @@ fn check_format(connection: &Connection, path: &Path) -> Result<bool, StoreError
     if application == 0 && found == 0 {
         let objects = number("SELECT count(*) FROM sqlite_schema")?;
         return match objects {
-            0 => Ok(true),
+            0 => Ok(None),
             _ => Err(foreign("it is another program's database".into())),
         };
     }
     if application != APPLICATION {
         return Err(foreign(format!("its application id is {application:#x}")));
     }
-    if found != FORMAT {
+    if !(WITHOUT_LOG..=FORMAT).contains(&found) {
         let written_by = connection
             .query_row("SELECT value FROM meta WHERE name = 'written_by'", [], |row| row.get(0))
             .optional()
@@ -234,5 +281,5 @@ fn check_format(connection: &Connection, path: &Path) -> Result<bool, StoreError
             .unwrap_or_else(|| "of an unknown version".to_owned());
         return Err(StoreError::Format { found, known: FORMAT, written_by });
     }
-    Ok(false)
+    Ok(Some(found))
 }

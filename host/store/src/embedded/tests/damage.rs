@@ -10,13 +10,16 @@ use everstep_core::{Digest, Schedule, Timestamp};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-/// Two runs with two commits each; afterwards the file is changed behind the store's back.
+/// Two runs with two commits each, in rows of their own; afterwards the file is changed behind the store's back.
 async fn damaged_store(damage: &str) -> (crate::Embedded, TempDir) {
     let dir = tempfile::tempdir().unwrap();
     let store = open_at(dir.path()).unwrap();
     for n in [1, 2] {
-        store.commit(first(n)).await.unwrap();
-        store.commit(next(&first(n).record, 2, 2)).await.unwrap();
+        for commit in [first(n), next(&first(n).record, 2, 2)] {
+            store.commit(commit).await.unwrap();
+            // A list waits for the database, so that each commit has rows of its own.
+            store.ready(None, 1).await.unwrap();
+        }
     }
     store.close().await;
     let raw = Connection::open(dir.path().join("data").join("everstep.db")).unwrap();

@@ -18,7 +18,7 @@ async fn closed_store() -> (tempfile::TempDir, PathBuf) {
 
 #[tokio::test]
 async fn a_file_of_another_format_is_refused_untouched() {
-    for (found, author) in [(schema::FORMAT - 1, "0.0.1"), (schema::FORMAT + 1, "9.9.9")] {
+    for (found, author) in [(schema::FORMAT - 2, "0.0.1"), (schema::FORMAT + 1, "9.9.9")] {
         let (dir, database) = closed_store().await;
         let raw = Connection::open(&database).unwrap();
         raw.execute_batch(&format!(
@@ -118,4 +118,25 @@ async fn a_file_without_a_table_that_came_later_gets_it() {
     let store = open_at(dir.path()).unwrap();
     assert_eq!(store.record(run_id(1)).await.unwrap(), Some(first(1).record));
     assert!(store.schedules(None, 10).await.unwrap().schedules.is_empty());
+}
+
+/// Format 2 had no log.
+#[tokio::test]
+async fn a_file_from_before_there_was_a_log_is_taken_over() {
+    let (dir, database) = closed_store().await;
+    std::fs::remove_dir_all(dir.path().join("data").join("log")).unwrap();
+    let raw = Connection::open(&database).unwrap();
+    raw.execute_batch(
+        "PRAGMA user_version = 2; DELETE FROM meta WHERE name IN ('applied', 'log_mark')",
+    )
+    .unwrap();
+    drop(raw);
+    let store = open_at(dir.path()).unwrap();
+    assert_eq!(store.record(run_id(1)).await.unwrap(), Some(first(1).record));
+    assert_eq!(store.epoch(), 2);
+    store.commit(first(2)).await.unwrap();
+    store.close().await;
+    let raw = Connection::open(&database).unwrap();
+    let format: u32 = raw.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
+    assert_eq!(format, schema::FORMAT);
 }
