@@ -15,6 +15,7 @@ use crate::embedded::refusal::Refusal;
 use crate::embedded::rows::Packed;
 use crate::embedded::writer::Shared;
 use crate::embedded::{modules, remove, schedules, schema};
+use everstep_core::RunId;
 use rusqlite::{Connection, ErrorCode};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -256,15 +257,28 @@ pub(super) fn in_one_transaction<'p>(
     runs: &mut Runs<'_>,
     commits: impl Iterator<Item = &'p Packed>,
     last: u64,
-) -> Result<Vec<everstep_core::RunId>, StoreError> {
+) -> Result<Vec<RunId>, StoreError> {
     let changes = coalesce(commits);
     begin(connection)?;
     for change in &changes {
-        runs.apply(change)?;
+        runs.apply(change).map_err(|refusal| contradiction(change.run, refusal))?;
     }
     schema::set_applied(connection, last)?;
     commit(connection)?;
     Ok(changes.iter().map(|change| change.run).collect())
+}
+
+/// The rules admitted the commit: when a table refuses it, that holds something else than was written.
+fn contradiction(run: RunId, refusal: Refusal) -> StoreError {
+    match refusal {
+        Refusal::Refused(error) => error,
+        Refusal::Broken(error)
+            if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) =>
+        {
+            StoreError::corrupt(format!("run {run}: the tables contradict the log: {error}"))
+        }
+        Refusal::Broken(error) => error.into(),
+    }
 }
 
 fn begin(connection: &Connection) -> rusqlite::Result<()> {

@@ -81,7 +81,7 @@ impl<'c> Runs<'c> {
         })
     }
 
-    pub(super) fn apply(&mut self, change: &Change<'_>) -> Result<(), StoreError> {
+    pub(super) fn apply(&mut self, change: &Change<'_>) -> Result<(), Refusal> {
         let run = change.run;
         let no = match change.origin {
             Some(origin) => self.insert(change, origin)?,
@@ -150,7 +150,7 @@ impl<'c> Runs<'c> {
         Ok(no)
     }
 
-    fn update(&mut self, change: &Change<'_>, known: &Known) -> Result<i64, StoreError> {
+    fn update(&mut self, change: &Change<'_>, known: &Known) -> Result<i64, Refusal> {
         let Change { newest, ready, ended, .. } = change;
         let facts = &newest.facts;
         let no = known.no;
@@ -188,7 +188,8 @@ impl<'c> Runs<'c> {
             ])?
         };
         if changed == 0 {
-            return Err(StoreError::corrupt(format!("run {} has left its table", change.run)));
+            let what = format!("run {} has left its table", change.run);
+            return Err(StoreError::corrupt(what).into());
         }
         Ok(no)
     }

@@ -259,6 +259,18 @@ impl Backlog {
         self.further.notify_all();
     }
 
+    /// The last batch that the database has durably.
+    #[cfg(test)]
+    pub(super) fn durable(&self) -> u64 {
+        self.state().durable
+    }
+
+    /// The last batch that was acknowledged.
+    #[cfg(test)]
+    pub(super) fn last(&self) -> u64 {
+        self.state().last
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -66,8 +66,11 @@ impl Page {
         limit: usize,
     ) -> Result<(), StoreError> {
         for chunk in self.commits.iter().filter_map(|commit| commit.items(self.kind)) {
-            if !items.is_empty() && items.len() >= limit {
+            if items.len() >= limit {
                 break;
+            }
+            if chunk.end() <= next {
+                continue;
             }
             let place = (chunk.seq, chunk.n, chunk.crc);
             let unpacked: Vec<T> = unpack(self.kind, self.run, place, &chunk.data)?;

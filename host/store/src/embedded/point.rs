@@ -56,19 +56,18 @@ impl Embedded {
         let overlay = Arc::clone(&self.overlay);
         self.readers
             .read(move |connection| {
-                let mut items = Vec::new();
-                if from < page.begins {
-                    items = read::items(connection, kind, id, from, limit)?;
-                    // The applier may have come further meanwhile, and the run may have begun anew
-                    // or be another one. What was read is true all the same.
-                    let reached = from.saturating_add(items.len() as u64);
-                    let whole = items.len() >= limit;
-                    if whole || reached != page.begins || !overlay.still_fits(&page) {
-                        return Ok(items);
-                    }
+                if page.begins <= from {
+                    let mut items = Vec::new();
+                    page.unpack_into(&mut items, from, limit)?;
+                    return Ok(items);
                 }
-                let next = from.max(page.begins);
-                page.unpack_into(&mut items, next, limit)?;
+                let mut items = read::items(connection, kind, id, from, limit)?;
+                // The applier may have come further meanwhile, and the run may have begun anew or be
+                // another one. What was read is true all the same.
+                let reached = from.saturating_add(items.len() as u64);
+                if items.len() < limit && reached >= page.begins && overlay.still_fits(&page) {
+                    page.unpack_into(&mut items, reached, limit)?;
+                }
                 Ok(items)
             })
             .await

@@ -21,11 +21,11 @@ pub(in crate::embedded) struct Unapplied {
 
 /// Where a batch stands.
 #[derive(Debug, Clone)]
-struct Place {
-    number: u64,
-    segment: usize,
+pub(super) struct Place {
+    pub(super) number: u64,
+    pub(super) segment: usize,
     offset: usize,
-    payload: Range<usize>,
+    pub(super) payload: Range<usize>,
 }
 
 impl Unapplied {
@@ -74,7 +74,7 @@ impl Unapplied {
     }
 }
 
-fn in_order(
+pub(super) fn in_order(
     directory: &Path,
     segments: &[Vec<u8>; 2],
     mark: u64,

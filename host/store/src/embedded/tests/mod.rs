@@ -2,10 +2,13 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod coalesce;
 mod crash;
 mod damage;
 mod format;
 mod group;
+mod lag;
+mod recycle;
 mod removal;
 mod speed;
 mod torn;
