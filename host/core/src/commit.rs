@@ -1,7 +1,7 @@
 //! A commit: everything that becomes true at once. The state machine produces it, a store makes it
 //! durable or refuses it as a whole.
 
-use crate::{Entry, InputHash, LogLine, Record, RunId, Token};
+use crate::{Entry, InputHash, JournalEvent, LogLine, Record, RunId, Token};
 
 /// One atomic change of one run.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,6 +40,14 @@ impl Commit {
         self.record = next.record;
         self.token = next.token;
         self
+    }
+
+    /// Whether what the run is stands in no commit before: it begins with this one, or is given
+    /// another module.
+    #[must_use]
+    pub fn sets_origin(&self) -> bool {
+        let upgrades = |entry: &Entry| matches!(entry.event, JournalEvent::RunUpgraded { .. });
+        self.expected_length == 0 || self.entries.iter().any(upgrades)
     }
 
     /// The position of the first log line of this commit.

@@ -6,7 +6,8 @@
 //! against every backend, so that they cannot drift apart.
 //!
 //! - [`Memory`]: for tests; forgets everything.
-//! - [`Embedded`]: the default; one SQLite file, all commits that wait at a moment share one fsync.
+//! - [`Embedded`]: the default; a commit log in front of one SQLite file, all commits that wait at a
+//!   moment share one fsync.
 
 mod admission;
 #[cfg(any(test, feature = "contract"))]

@@ -22,7 +22,8 @@ use std::collections::BTreeMap;
 /// When a record says that the journal begins later than before, the entries in front of that are
 /// removed.
 ///
-/// Reads show only what is durable, and never wait behind commits.
+/// Reads show only what is durable, and all that was answered before. Those of one run never wait behind
+/// commits; lists may wait until what they search has the commits in front of them.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
     /// Makes all of the commit true, durably, or nothing. Waits while the store is busy. When the

@@ -15,6 +15,8 @@ mod removal;
 mod schedules;
 
 pub use commits::*;
+#[cfg(test)]
+pub(crate) use fixture::{entry, line};
 pub use fixture::{first, next, run_id};
 pub use listing::*;
 pub use load::*;

@@ -3,7 +3,9 @@
 use super::fixture::{first, next, run_id};
 use crate::{NewModule, PublicationChange, RunQuery, Store, StoreError};
 use everstep_core::manifest::{FORMAT, Manifest, WorkflowDefinition};
-use everstep_core::{Digest, ModuleRef, Payload, Publication, Record, RunState, Timestamp};
+use everstep_core::{
+    Digest, JournalEvent, ModuleRef, Payload, Publication, Record, RunState, Timestamp,
+};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -97,7 +99,9 @@ pub async fn open_runs_are_found_by_their_module(store: Arc<dyn Store>) {
 
     let mut upgraded = next(&first(2).record, 1, 0);
     let to = ModuleRef { digest: new, version: "2".into(), engine: 1 };
-    upgraded.record.origin = Arc::new(upgraded.record.origin.with_module(to));
+    let was = upgraded.record.origin.module();
+    upgraded.record.origin = Arc::new(upgraded.record.origin.with_module(to.clone()));
+    upgraded.entries[0].event = JournalEvent::RunUpgraded { to, was };
     store.commit(upgraded.clone()).await.unwrap();
     store.commit(next(&upgraded.record, 1, 0)).await.unwrap();
     let mut ended = next(&first(3).record, 1, 0);

@@ -1,44 +1,24 @@
-//! One commit applied to the tables, inside the writer's transaction. Only the writer thread is
-//! here. A commit to a run that it knows reads nothing: two inserts and an update.
+//! Changes of runs written to the tables, inside a transaction of the applier, or of the recovery when
+//! the store is opened. A change of a run that is known reads nothing: two inserts and an update.
 
 use crate::StoreError;
-use crate::admission::Head;
+use crate::embedded::coalesce::Change;
+use crate::embedded::refusal::Refusal;
 use crate::embedded::remove::{self, Removal, Removed};
-use crate::embedded::rows::{Chunk, Facts, Packed};
-use everstep_core::{Digest, RunId, Token};
+use crate::embedded::rows::{Chunk, Facts};
+use everstep_core::RunId;
+use everstep_core::record::Origin;
 use hashlink::LruCache;
 use rusqlite::{Connection, OptionalExtension, Row, Statement, params};
 
-/// How many runs the writer remembers; about 100 bytes each.
+/// How many runs are remembered; about 100 bytes each.
 const REMEMBERED: usize = 65_536;
 
-/// What the writer remembers of a run.
+/// What is remembered of a run.
 #[derive(Debug, Clone)]
 struct Known {
     no: i64,
-    head: Head,
     facts: Facts,
-    module: Digest,
-}
-
-/// Why a commit was not applied.
-pub(super) enum Refusal {
-    /// By the rules; nothing was changed.
-    Refused(StoreError),
-    /// By the database; what was changed has to be rolled back.
-    Broken(rusqlite::Error),
-}
-
-impl From<StoreError> for Refusal {
-    fn from(error: StoreError) -> Self {
-        Self::Refused(error)
-    }
-}
-
-impl From<rusqlite::Error> for Refusal {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Broken(error)
-    }
 }
 
 /// The tables of runs with everything prepared for writing them.
@@ -51,7 +31,6 @@ pub(super) struct Runs<'c> {
     update_record: Statement<'c>,
     insert_events: Statement<'c>,
     insert_logs: Statement<'c>,
-    has_reference: Statement<'c>,
     insert_reference: Statement<'c>,
     forget_events: Statement<'c>,
     begin_later: Statement<'c>,
@@ -64,31 +43,30 @@ impl<'c> Runs<'c> {
         Ok(Self {
             connection,
             find: connection.prepare(
-                "SELECT no, token, length, log_lines, state, wake_at, ready_at IS NOT NULL,
-                        ended_at IS NOT NULL, failure_code, module
+                "SELECT no, state, wake_at, ready_at IS NOT NULL, ended_at IS NOT NULL, failure_code
                  FROM runs WHERE run_id = ?1",
             )?,
             insert: connection.prepare(
                 "INSERT INTO runs (run_id, token, length, log_lines, state, wake_at, ready_at,
                                    ended_at, failure_code, started_at, updated_at, workflow,
                                    version, crc, rec, first, parent, module)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, 0, ?16,
-                         ?17)",
+                 VALUES (?1, coalesce(?2, 0), ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14,
+                         ?15, 0, ?16, ?17)",
             )?,
             insert_tag: connection.prepare("INSERT INTO run_tags VALUES (?1, ?2, ?3, ?4)")?,
             update: connection.prepare(
-                "UPDATE runs SET token = ?2, length = ?3, log_lines = ?4, crc = ?5, rec = ?6,
-                        updated_at = ?7, state = ?8, wake_at = ?9,
-                        ready_at = CASE WHEN ?10 THEN coalesce(ready_at, ?7) END,
-                        ended_at = CASE WHEN ?11 THEN coalesce(ended_at, ?7) END,
-                        failure_code = ?12
+                "UPDATE runs SET token = coalesce(?2, token), length = ?3, log_lines = ?4, crc = ?5,
+                        rec = ?6, updated_at = ?7, state = ?8, wake_at = ?9,
+                        ready_at = CASE WHEN ?10 THEN ?11 ELSE coalesce(ready_at, ?11) END,
+                        ended_at = CASE WHEN ?12 THEN ?13 ELSE coalesce(ended_at, ?13) END,
+                        failure_code = ?14
                  WHERE no = ?1",
             )?,
             // SQLite rewrites the entries of an index when one of its columns is named, changed or
-            // not. Most commits change none of them.
+            // not. Most changes touch none of them.
             update_record: connection.prepare(
-                "UPDATE runs SET token = ?2, length = ?3, log_lines = ?4, crc = ?5, rec = ?6,
-                        updated_at = ?7
+                "UPDATE runs SET token = coalesce(?2, token), length = ?3, log_lines = ?4, crc = ?5,
+                        rec = ?6, updated_at = ?7
                  WHERE no = ?1",
             )?,
             insert_events: connection.prepare(
@@ -96,8 +74,6 @@ impl<'c> Runs<'c> {
             )?,
             insert_logs: connection
                 .prepare("INSERT INTO logs (run, seq, n, crc, data) VALUES (?1, ?2, ?3, ?4, ?5)")?,
-            has_reference: connection
-                .prepare("SELECT 1 FROM run_references WHERE run = ?1 AND reference = ?2")?,
             insert_reference: connection.prepare("INSERT INTO run_references VALUES (?1, ?2)")?,
             forget_events: connection
                 .prepare("DELETE FROM events WHERE run = ?1 AND seq + n <= ?2")?,
@@ -108,48 +84,37 @@ impl<'c> Runs<'c> {
         })
     }
 
-    pub(super) fn apply(&mut self, packed: &Packed) -> Result<(), Refusal> {
-        let known = match self.known.get(&packed.run) {
-            Some(known) => Some(known.clone()),
-            None => self.find.query_row([packed.run.as_bytes()], known).optional()?,
-        };
-        let head = packed.claim.admit(known.as_ref().map(|known| &known.head))?;
-        if let Some(known) = &known {
-            self.check_references(known.no, packed)?;
-        }
-        let no = match &known {
-            None => self.insert(packed, &head)?,
-            Some(known) => self.update(packed, known, &head)?,
-        };
-        let module = packed.origin.digest;
-        if known.is_some_and(|known| known.module != module) {
-            let version = &packed.origin.version;
-            self.upgrade.execute(params![no, module.as_bytes(), version])?;
-        }
-        for reference in &packed.references {
-            self.insert_reference.execute(params![no, reference.as_bytes()])?;
-        }
-        // The journal begins anew with an entry of this commit: what is before goes.
-        if packed.first > 0 && packed.first >= packed.claim.expected_length {
-            self.begin_later.execute(params![no, packed.first])?;
-            self.forget_events.execute(params![no, packed.first])?;
-        }
-        if let Some(chunk) = &packed.events {
-            insert_chunk(&mut self.insert_events, no, chunk)?;
-        }
-        if let Some(chunk) = &packed.logs {
-            insert_chunk(&mut self.insert_logs, no, chunk)?;
-        }
-        self.known.insert(packed.run, Known { no, head, facts: packed.facts.clone(), module });
-        Ok(())
-    }
-
-    fn check_references(&mut self, no: i64, packed: &Packed) -> Result<(), Refusal> {
-        for reference in &packed.references {
-            if self.has_reference.exists(params![no, reference.as_bytes()])? {
-                return Err(StoreError::Duplicate.into());
+    pub(super) fn apply(&mut self, change: &Change<'_>) -> Result<(), Refusal> {
+        let run = change.run;
+        let no = match change.origin {
+            Some(origin) => self.insert(change, change.moved.unwrap_or(origin))?,
+            None => {
+                let known = match self.known.get(&run) {
+                    Some(known) => Some(known.clone()),
+                    None => self.find.query_row([run.as_bytes()], known).optional()?,
+                };
+                let missing = || StoreError::corrupt(format!("run {run} is in no table"));
+                let no = self.update(change, &known.ok_or_else(missing)?)?;
+                if let Some(Origin { digest, version, .. }) = change.moved {
+                    self.upgrade.execute(params![no, digest.as_bytes(), version])?;
+                }
+                no
             }
+        };
+        for reference in &change.references {
+            self.insert_reference.execute(params![no, reference])?;
         }
+        if let Some(first) = change.begins {
+            self.begin_later.execute(params![no, first])?;
+            self.forget_events.execute(params![no, first])?;
+        }
+        for chunk in change.events() {
+            insert_chunk(&mut self.insert_events, no, &chunk)?;
+        }
+        for chunk in change.logs() {
+            insert_chunk(&mut self.insert_logs, no, &chunk)?;
+        }
+        self.known.insert(run, Known { no, facts: change.newest.facts.clone() });
         Ok(())
     }
 
@@ -164,69 +129,75 @@ impl<'c> Runs<'c> {
         self.known.clear();
     }
 
-    fn insert(&mut self, packed: &Packed, head: &Head) -> Result<i64, rusqlite::Error> {
-        let started_at = packed.origin.started_at.as_millis();
+    fn insert(&mut self, change: &Change<'_>, origin: &Origin) -> rusqlite::Result<i64> {
+        let started_at = origin.started_at.as_millis();
+        let newest = change.newest;
         self.insert.execute(params![
-            packed.run.as_bytes(),
-            token_column(head.token),
-            head.length,
-            head.log_lines,
-            packed.facts.state,
-            packed.facts.wake_at,
-            packed.facts.ready.then_some(packed.updated_at),
-            packed.facts.ended.then_some(packed.updated_at),
-            packed.facts.failure_code,
+            change.run.as_bytes(),
+            change.token.map(|token| token.0.cast_signed()),
+            newest.claim.length,
+            newest.claim.log_lines,
+            newest.facts.state,
+            newest.facts.wake_at,
+            change.ready.at,
+            change.ended.at,
+            newest.facts.failure_code,
             started_at,
-            packed.updated_at,
-            packed.origin.workflow,
-            packed.origin.version,
-            packed.record.crc,
-            packed.record.data,
-            packed.origin.parent.map(|parent| *parent.run.as_bytes()),
-            packed.origin.digest.as_bytes(),
+            newest.updated_at,
+            origin.workflow,
+            origin.version,
+            newest.record.crc,
+            newest.record.data,
+            origin.parent.map(|parent| *parent.run.as_bytes()),
+            origin.digest.as_bytes(),
         ])?;
         let no = self.connection.last_insert_rowid();
-        for (name, value) in &packed.origin.options.tags {
+        for (name, value) in &origin.options.tags {
             self.insert_tag.execute(params![name, value, started_at, no])?;
         }
         Ok(no)
     }
 
-    fn update(
-        &mut self,
-        packed: &Packed,
-        known: &Known,
-        head: &Head,
-    ) -> Result<i64, rusqlite::Error> {
-        let Packed { facts, updated_at, .. } = packed;
+    fn update(&mut self, change: &Change<'_>, known: &Known) -> Result<i64, Refusal> {
+        let Change { newest, ready, ended, .. } = change;
+        let facts = &newest.facts;
         let no = known.no;
-        let token = token_column(head.token);
-        let Chunk { crc, data, .. } = &packed.record;
-        if known.facts == *facts {
+        // SQLite's integers are signed; the bits are kept, and only Rust compares tokens.
+        let token = change.token.map(|token| token.0.cast_signed());
+        let Chunk { crc, data, .. } = &newest.record;
+        let lengths = (newest.claim.length, newest.claim.log_lines);
+        let same_times = !(ready.anew && facts.ready || ended.anew && facts.ended);
+        let changed = if known.facts == *facts && same_times {
             self.update_record.execute(params![
                 no,
                 token,
-                head.length,
-                head.log_lines,
+                lengths.0,
+                lengths.1,
                 crc,
                 data,
-                updated_at,
-            ])?;
+                newest.updated_at
+            ])?
         } else {
             self.update.execute(params![
                 no,
                 token,
-                head.length,
-                head.log_lines,
+                lengths.0,
+                lengths.1,
                 crc,
                 data,
-                updated_at,
+                newest.updated_at,
                 facts.state,
                 facts.wake_at,
-                facts.ready,
-                facts.ended,
+                ready.anew,
+                ready.at,
+                ended.anew,
+                ended.at,
                 facts.failure_code,
-            ])?;
+            ])?
+        };
+        if changed == 0 {
+            let what = format!("run {} has left its table", change.run);
+            return Err(StoreError::corrupt(what).into());
         }
         Ok(no)
     }
@@ -239,23 +210,12 @@ fn insert_chunk(statement: &mut Statement<'_>, run: i64, chunk: &Chunk) -> rusql
 fn known(row: &Row<'_>) -> rusqlite::Result<Known> {
     Ok(Known {
         no: row.get(0)?,
-        head: Head {
-            token: Token(row.get::<_, i64>(1)?.cast_unsigned()),
-            length: row.get(2)?,
-            log_lines: row.get(3)?,
-        },
         facts: Facts {
-            state: row.get(4)?,
-            wake_at: row.get(5)?,
-            ready: row.get(6)?,
-            ended: row.get(7)?,
-            failure_code: row.get(8)?,
+            state: row.get(1)?,
+            wake_at: row.get(2)?,
+            ready: row.get(3)?,
+            ended: row.get(4)?,
+            failure_code: row.get(5)?,
         },
-        module: Digest::from_bytes(row.get(9)?),
     })
-}
-
-/// SQLite's integers are signed; the bits are kept, and only Rust compares tokens.
-fn token_column(token: Token) -> i64 {
-    token.0.cast_signed()
 }

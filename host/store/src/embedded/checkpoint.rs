@@ -1,17 +1,17 @@
-//! Moves the write-ahead log into the database file, in the background, so that the writer's commits
-//! wait for the log only. The writer starts it; when the log could not begin anew for too long (it
-//! can only while nothing new is being appended), the writer does the small rest itself.
+//! Moves SQLite's write-ahead log into the database file, in the background, so that the applier does
+//! not wait for it. The applier starts it; when that log could not begin anew for too long (it can
+//! only while nothing new is being appended), the applier does the small rest itself.
 
-use crate::embedded::queue::Queue;
+use crate::StoreError;
+use crate::embedded::writer::Shared;
 use rusqlite::Connection;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
 /// Pages of the log after which the background thread is called (16 MiB).
 const CALL_EVERY: u32 = 4_000;
 
-/// Pages of the log after which the writer helps (64 MiB).
+/// Pages of the log after which the applier helps (64 MiB).
 const HELP_AT: u32 = 16_000;
 
 /// The bytes that a page takes in the log.
@@ -25,11 +25,10 @@ pub(super) struct Checkpointer {
 }
 
 impl Checkpointer {
-    pub(super) fn start(connection: Connection, queue: Arc<Queue>) -> std::io::Result<Self> {
+    pub(super) fn start(connection: Connection, shared: Shared) -> Result<Self, StoreError> {
         let (calls, called) = sync_channel(1);
-        let thread = std::thread::Builder::new()
-            .name("everstep-checkpoint".into())
-            .spawn(move || work(&connection, &called, &queue))?;
+        let thread = shared
+            .spawn("everstep-checkpoint", move |shared| work(&connection, &called, shared))?;
         Ok(Self { calls, thread })
     }
 
@@ -47,10 +46,10 @@ impl Checkpointer {
     }
 }
 
-fn work(connection: &Connection, called: &Receiver<()>, queue: &Queue) {
+fn work(connection: &Connection, called: &Receiver<()>, shared: &Shared) {
     while called.recv().is_ok() {
         if let Err(error) = checkpoint(connection) {
-            queue.fail(format!("moving the log into the database file failed: {error}"));
+            shared.fail(format!("moving the log into the database file failed: {error}"));
             return;
         }
     }
@@ -61,7 +60,7 @@ fn checkpoint(connection: &Connection) -> rusqlite::Result<()> {
     connection.prepare_cached("PRAGMA wal_checkpoint(PASSIVE)")?.query_row([], |_| Ok(()))
 }
 
-/// The writer's view of the log.
+/// The applier's view of the log.
 #[derive(Debug)]
 pub(super) struct LogGauge {
     pages: u32,

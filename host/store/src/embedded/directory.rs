@@ -46,6 +46,13 @@ impl Directory {
     pub(super) fn database(&self) -> PathBuf {
         self.path.join("everstep.db")
     }
+
+    /// The directory of the commit log; created when it does not exist.
+    pub(super) fn log(&self) -> Result<PathBuf, StoreError> {
+        let path = self.path.join("log");
+        create(&path).map_err(|error| unusable(&path, &error))?;
+        Ok(path)
+    }
 }
 
 fn create(path: &Path) -> std::io::Result<()> {

@@ -1,28 +1,44 @@
-//! The default store: one SQLite file in a data directory, written by one thread.
+//! The default store: a commit log and one SQLite file in a data directory.
 //!
-//! Callers encode their commits themselves and put them into a bounded queue; the writer thread
-//! takes all that wait, applies them in one transaction, waits for the one fsync of its COMMIT and
-//! then answers them all. Reads go through connections of their own and see the last transaction,
-//! so they never wait behind the writer. A background thread moves the write-ahead log into the
-//! database file.
+//! Callers encode their commits themselves and put them into a bounded queue. The *writer* thread
+//! takes all that wait, judges them, appends them to the log (`log`), waits for the one fsync of that
+//! and answers them all. Until they are in the database they stand in the *overlay*, in memory. The
+//! *applier* thread brings them into the database some time later, many in one transaction and all
+//! commits of a run as one change (`coalesce`), without an fsync; after a crash, opening the store
+//! does (`recover`). It does everything else that is written, too: modules, schedules, removals.
+//!
+//! Reads of one run look into the overlay, and into the database for what is not there; most need no
+//! disk and no thread. Lists wait until the database has what was durable when they were asked for.
+//! A background thread moves SQLite's own log into the database file.
 //!
 //! Invariants: an answer is given after the fsync that covers it, never before. After an I/O error
 //! nothing is written any more: what a failed fsync left on the disk is unknown, and a second one
-//! may report success without having written it. Every row carries a checksum that is verified when
-//! it is read, because SQLite has none.
+//! may report success without having written it. A part of the log is written over only when the
+//! database has it durably. Every row carries a checksum that is verified when it is read, because
+//! SQLite has none.
 
+mod applier;
 mod apply;
+mod backlog;
 mod checkpoint;
+mod coalesce;
 mod directory;
+mod judge;
 mod list;
+mod log;
 mod modules;
+mod overlay;
+mod point;
 mod queue;
 mod read;
 mod readers;
+mod recover;
+mod refusal;
 mod remove;
 mod rows;
 mod schedules;
 mod schema;
+mod settings;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -32,21 +48,28 @@ use crate::{
     Store, StoreError, StoreStats,
 };
 use async_trait::async_trait;
+use backlog::Backlog;
 use directory::Directory;
 use everstep_core::{
     Commit, Digest, Entry, InputHash, LogLine, Publication, Record, RunId, Schedule, ScheduleId,
     Timestamp,
 };
+use judge::Judge;
+use log::Log;
+use overlay::Overlay;
 use queue::{Queue, Work, Written};
 use readers::Readers;
+use recover::Beginning;
 use remove::{Removal, Removed};
 use rows::{Kind, Packed};
 use rusqlite::Connection;
 use schedules::ScheduleWork;
+use settings::Settings;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use writer::Writer;
+use std::thread::JoinHandle;
+use writer::{Desk, Shared};
 
 /// Where the embedded store keeps its data.
 #[derive(Debug, Clone)]
@@ -60,31 +83,82 @@ pub struct EmbeddedOptions {
 pub struct Embedded {
     epoch: u64,
     queue: Arc<Queue>,
+    overlay: Arc<Overlay>,
+    backlog: Arc<Backlog>,
     readers: Arc<Readers>,
     // Taken when the store is closed. The directory stays locked until everything else is gone.
-    running: Mutex<Option<(Writer, Directory)>>,
+    running: Mutex<Option<(Threads, Directory)>>,
+}
+
+/// The threads of an open store.
+#[derive(Debug)]
+struct Threads {
+    writer: JoinHandle<()>,
+    applier: JoinHandle<()>,
+    shared: Shared,
+}
+
+impl Threads {
+    /// Waits until everything is written. The queue must have been closed.
+    fn join(self) {
+        if self.writer.join().is_err() {
+            tracing::error!("the writer thread panicked");
+        }
+        self.shared.backlog.close();
+        if self.applier.join().is_err() {
+            tracing::error!("the applier thread panicked");
+        }
+    }
 }
 
 impl Embedded {
-    /// Opens the store, or creates it. Takes a few milliseconds, also after a crash.
+    /// Opens the store, or creates it. Takes a few milliseconds; after a crash as long as it takes to
+    /// apply what the database did not have, which is bounded.
     ///
     /// # Errors
     /// `InUse` when the directory is open elsewhere, `Format` and `Foreign` when the file is not
-    /// one that this version reads, `Unavailable` when the file system refuses.
+    /// one that this version reads, `Corrupt` when the log is damaged in front of its end,
+    /// `Unavailable` when the file system refuses.
     pub fn open(options: EmbeddedOptions) -> Result<Self, StoreError> {
         let directory = Directory::open(&options.path)?;
         let connection = schema::open_writer(&directory.database())?;
-        Self::start(directory, connection)
+        Self::start(directory, connection, &Settings::default())
     }
 
-    fn start(directory: Directory, connection: Connection) -> Result<Self, StoreError> {
+    fn start(
+        directory: Directory,
+        connection: Connection,
+        settings: &Settings,
+    ) -> Result<Self, StoreError> {
+        let (log, database) = (directory.log()?, directory.database());
+        let Beginning { epoch, mark, last } = recover::recover(&connection, &log)?;
         remove::finish(&connection)?;
-        let epoch = schema::next_epoch(&connection)?;
+        let log = Log::begin(&log, mark, last, settings.segment, Arc::clone(&settings.sync))?;
         let queue = Arc::new(Queue::new());
-        let readers = Arc::new(Readers::new(directory.database(), Arc::clone(&queue)));
-        let checkpoints = schema::open_checkpoints(&directory.database())?;
-        let writer = Writer::start(connection, checkpoints, Arc::clone(&queue))?;
-        Ok(Self { epoch, queue, readers, running: Mutex::new(Some((writer, directory))) })
+        let overlay = Arc::new(Overlay::default());
+        let backlog = Arc::new(Backlog::new(last, settings));
+        let readers = Arc::new(Readers::new(database.clone(), Arc::clone(&queue)));
+        let judge = Judge::new(schema::open_reader(&database)?, Arc::clone(&overlay));
+        let checkpoints = schema::open_checkpoints(&database)?;
+        let shared = Shared {
+            queue: Arc::clone(&queue),
+            overlay: Arc::clone(&overlay),
+            backlog: Arc::clone(&backlog),
+        };
+        let applier = shared.spawn("everstep-applier", move |shared| {
+            applier::run(connection, checkpoints, shared);
+        })?;
+        let desk = Desk::new(judge, log);
+        let writer = match shared.spawn("everstep-store", move |shared| desk.work(shared)) {
+            Ok(writer) => writer,
+            Err(error) => {
+                shared.fail(error.to_string());
+                let _ = applier.join();
+                return Err(error);
+            }
+        };
+        let running = Mutex::new(Some((Threads { writer, applier, shared }, directory)));
+        Ok(Self { epoch, queue, overlay, backlog, readers, running })
     }
 
     async fn write(&self, work: Work) -> Result<Written, StoreError> {
@@ -99,7 +173,7 @@ impl Embedded {
         }
     }
 
-    fn take_running(&self) -> Option<(Writer, Directory)> {
+    fn take_running(&self) -> Option<(Threads, Directory)> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
@@ -107,9 +181,9 @@ impl Embedded {
 impl Drop for Embedded {
     fn drop(&mut self) {
         self.queue.close();
-        if let Some((writer, directory)) = self.take_running() {
+        if let Some((threads, directory)) = self.take_running() {
             self.readers.clear();
-            writer.join();
+            threads.join();
             drop(directory);
         }
     }
@@ -120,28 +194,28 @@ impl Store for Embedded {
     async fn commit(&self, commit: Commit) -> Result<(), StoreError> {
         let packed = Packed::new(&commit)?;
         drop(commit);
-        self.write(Work::Commit(Box::new(packed))).await.map(drop)
+        self.write(Work::Commit(Arc::new(packed))).await.map(drop)
     }
 
     async fn record(&self, id: RunId) -> Result<Option<Record>, StoreError> {
-        self.readers.read(move |connection| read::record(connection, id)).await
+        self.read_record(id).await
     }
 
     async fn has_reference(&self, id: RunId, reference: InputHash) -> Result<bool, StoreError> {
-        self.readers.read(move |connection| read::has_reference(connection, id, reference)).await
+        self.read_reference(id, reference).await
     }
 
     async fn journal(&self, id: RunId, from: u64, limit: usize) -> Result<Vec<Entry>, StoreError> {
-        self.readers.read(move |c| read::items(c, Kind::Journal, id, from, limit)).await
+        self.read_items(Kind::Journal, id, from, limit).await
     }
 
     async fn logs(&self, id: RunId, from: u64, limit: usize) -> Result<Vec<LogLine>, StoreError> {
-        self.readers.read(move |c| read::items(c, Kind::Logs, id, from, limit)).await
+        self.read_items(Kind::Logs, id, from, limit).await
     }
 
     async fn runs(&self, query: &RunQuery) -> Result<RunPage, StoreError> {
         let query = query.clone();
-        self.readers.read(move |connection| list::page(connection, &query)).await
+        self.list(move |connection| list::page(connection, &query)).await
     }
 
     async fn due(
@@ -150,16 +224,16 @@ impl Store for Embedded {
         after: Option<Due>,
         limit: usize,
     ) -> Result<Vec<Due>, StoreError> {
-        self.readers.read(move |connection| read::due(connection, until, after, limit)).await
+        self.list(move |connection| read::due(connection, until, after, limit)).await
     }
 
     async fn ready(&self, after: Option<Ready>, limit: usize) -> Result<Vec<Ready>, StoreError> {
-        self.readers.read(move |connection| read::ready(connection, after, limit)).await
+        self.list(move |connection| read::ready(connection, after, limit)).await
     }
 
     async fn ended(&self, after: Option<&Ended>, limit: usize) -> Result<Vec<Ended>, StoreError> {
         let after = after.cloned();
-        self.readers.read(move |connection| remove::ended(connection, after.as_ref(), limit)).await
+        self.list(move |connection| remove::ended(connection, after.as_ref(), limit)).await
     }
 
     async fn remove(&self, id: RunId) -> Result<bool, StoreError> {
@@ -241,11 +315,11 @@ impl Store for Embedded {
 
     async fn close(&self) {
         self.queue.close();
-        let Some((writer, directory)) = self.take_running() else { return };
+        let Some((threads, directory)) = self.take_running() else { return };
         self.readers.close().await;
-        // The last connection to close moves the rest of the log into the database file.
+        // The last connection to close moves the rest of SQLite's log into the database file.
         let closing = tokio::task::spawn_blocking(move || {
-            writer.join();
+            threads.join();
             drop(directory);
         });
         if let Err(error) = closing.await {

@@ -2,7 +2,7 @@
 //! writer thread like commits, read on reader connections.
 
 use crate::StoreError;
-use crate::embedded::apply::Refusal;
+use crate::embedded::refusal::Refusal;
 use crate::embedded::rows::{Kind, check_size, checksum, encode};
 use crate::{ModuleRecord, NewModule, PublicationChange};
 use everstep_core::{Digest, Publication, Timestamp};

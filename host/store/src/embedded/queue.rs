@@ -9,7 +9,7 @@ use crate::embedded::remove::{Removal, Removed};
 use crate::embedded::rows::Packed;
 use crate::embedded::schedules::ScheduleWork;
 use crate::{StoreError, StoreStats};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, oneshot};
 
@@ -23,7 +23,7 @@ const LINGER: Duration = Duration::from_micros(150);
 /// Something to write.
 #[derive(Debug)]
 pub(super) enum Work {
-    Commit(Box<Packed>),
+    Commit(Arc<Packed>),
     Publish(Box<PackedPublish>),
     /// A run that is to vanish.
     Removal(Box<Removal>),

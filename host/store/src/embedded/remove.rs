@@ -3,7 +3,7 @@
 //! table `removed` knows the runs of which something is left, also after a crash.
 
 use crate::StoreError;
-use crate::embedded::apply::Refusal;
+use crate::embedded::refusal::Refusal;
 use crate::{Ended, embedded::read};
 use everstep_core::{Record, RunId, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};

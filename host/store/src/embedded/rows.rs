@@ -7,7 +7,7 @@
 use crate::StoreError;
 use crate::admission::Claim;
 use everstep_core::record::Origin;
-use everstep_core::{Commit, InputHash, Record, RunId, StateKind};
+use everstep_core::{Commit, Record, RunId, StateKind};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
@@ -51,8 +51,8 @@ impl Kind {
     }
 }
 
-/// The items of one commit, as they stand in one row.
-#[derive(Debug)]
+/// Items that follow each other, as they stand in one row.
+#[derive(Debug, Clone)]
 pub(super) struct Chunk {
     pub(super) seq: u64,
     pub(super) n: u64,
@@ -60,9 +60,16 @@ pub(super) struct Chunk {
     pub(super) data: Vec<u8>,
 }
 
+impl Chunk {
+    /// The position behind the last item.
+    pub(super) fn end(&self) -> u64 {
+        self.seq.saturating_add(self.n)
+    }
+}
+
 /// What changes about a run and stands in a column of its own, so that runs can be found by it. One
-/// more is a field here, a column and an index in `schema.rs`, and a place in the two statements of
-/// `apply.rs`.
+/// more is a field here and in the log's payload, a column and an index in `schema.rs`, and a place in
+/// the two statements of `apply.rs`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Facts {
     pub(super) state: i64,
@@ -94,13 +101,22 @@ pub(super) struct Packed {
     pub(super) record: Chunk,
     pub(super) facts: Facts,
     pub(super) updated_at: u64,
-    pub(super) origin: Arc<Origin>,
+    /// Of a commit that creates its run, or gives it another module.
+    pub(super) origin: Option<Arc<Origin>>,
     /// Where the journal begins.
     pub(super) first: u64,
-    pub(super) references: Vec<InputHash>,
+    pub(super) references: Vec<Reference>,
 }
 
+/// The bytes of a reference.
+pub(super) type Reference = [u8; 16];
+
 impl Packed {
+    /// Whether the run begins with it.
+    pub(super) fn creates(&self) -> bool {
+        self.claim.expected_length == 0
+    }
+
     pub(super) fn new(commit: &Commit) -> Result<Self, StoreError> {
         let claim = Claim::of(commit)?;
         let run = commit.run_id();
@@ -119,10 +135,21 @@ impl Packed {
             },
             facts: Facts::of(record),
             updated_at: record.updated_at.as_millis(),
-            origin: Arc::clone(&record.origin),
+            origin: commit.sets_origin().then(|| Arc::clone(&record.origin)),
             first: record.first,
-            references: commit.references.clone(),
+            references: commit.references.iter().map(|hash| *hash.as_bytes()).collect(),
         })
+    }
+
+    /// Journal entries or log lines of this commit.
+    pub(super) fn items(&self, kind: Kind) -> Option<&Chunk> {
+        if kind == Kind::Logs { self.logs.as_ref() } else { self.events.as_ref() }
+    }
+
+    /// About how much memory and room in the log it takes.
+    pub(super) fn bytes(&self) -> usize {
+        let chunks = [self.events.as_ref(), self.logs.as_ref(), Some(&self.record)];
+        256 + chunks.into_iter().flatten().map(|chunk| chunk.data.len()).sum::<usize>()
     }
 }
 

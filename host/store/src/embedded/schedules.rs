@@ -1,6 +1,6 @@
 //! Schedules in the database. Written by the writer thread like commits, read on reader connections.
 
-use crate::embedded::apply::Refusal;
+use crate::embedded::refusal::Refusal;
 use crate::embedded::rows::{Kind, checksum, encode};
 use crate::schedule::{cursor, place};
 use crate::{MAX_PAGE, SchedulePage, StoreError};

@@ -123,7 +123,7 @@ CREATE TABLE IF NOT EXISTS schedules (
 ) STRICT;
 ";
 
-/// The connection of the writer thread. Creates the tables in a new file.
+/// The connection of the thread that writes the database. Creates the tables in a new file.
 pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
     if rusqlite::version_number() < OLDEST_SQLITE {
         let version = rusqlite::version();
@@ -141,7 +141,7 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
             path.display()
         )));
     }
-    // FULL: a COMMIT returns after the fsync of the log. `fullfsync` is what that takes on macOS.
+    // FULL: a COMMIT returns after the fsync of SQLite's log. `fullfsync` is what that takes on macOS.
     connection.execute_batch(
         "PRAGMA synchronous = FULL; PRAGMA fullfsync = ON; PRAGMA checkpoint_fullfsync = ON;",
     )?;
@@ -160,22 +160,62 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
     Ok(connection)
 }
 
-/// Counts one more opening of the data, durably, and returns the count.
-pub(super) fn next_epoch(connection: &Connection) -> Result<u64, StoreError> {
+/// Whether the transactions that follow wait for their fsync. Those before one that does are then on
+/// the disk, too, because they stand in front of it in SQLite's log.
+pub(super) fn set_durable(connection: &Connection, durable: bool) -> rusqlite::Result<()> {
+    connection.execute_batch(match durable {
+        true => "PRAGMA synchronous = FULL",
+        false => "PRAGMA synchronous = NORMAL",
+    })
+}
+
+/// The last batch of the log that is in the tables, and the mark of the log, if there ever was one.
+pub(super) fn log_state(connection: &Connection) -> Result<(u64, Option<u64>), StoreError> {
+    let number = |name: &str| -> Result<Option<u64>, StoreError> {
+        let value: Option<String> = connection
+            .query_row("SELECT value FROM meta WHERE name = ?1", [name], |row| row.get(0))
+            .optional()?;
+        let wrong = |text: &str| StoreError::corrupt(format!("meta `{name}` is `{text}`"));
+        value.map(|text| text.parse().map_err(|_| wrong(&text))).transpose()
+    };
+    Ok((number("applied")?.unwrap_or(0), number("log_mark")?))
+}
+
+/// Notes, inside a transaction, that all batches of the log up to this one are in the tables.
+pub(super) fn set_applied(connection: &Connection, batch: u64) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT INTO meta VALUES ('applied', ?1) ON CONFLICT DO UPDATE
+             SET value = excluded.value",
+        )?
+        .execute([batch.to_string()])
+        .map(drop)
+}
+
+/// Begins a log with this mark behind batch `last`, and counts one more opening of the data, durably;
+/// returns the count.
+pub(super) fn begin_log(connection: &Connection, last: u64, mark: u64) -> Result<u64, StoreError> {
+    let transaction = connection.unchecked_transaction()?;
+    set_applied(&transaction, last)?;
+    transaction.execute(
+        "INSERT INTO meta VALUES ('log_mark', ?1) ON CONFLICT DO UPDATE SET value = excluded.value",
+        [mark.to_string()],
+    )?;
     // Not with RETURNING: the commit of a statement that returns rows is done, and may fail, when
     // the statement is reset, where nobody hears of it.
-    connection.execute(
+    transaction.execute(
         "INSERT INTO meta VALUES ('epoch', '1') ON CONFLICT DO UPDATE
          SET value = CAST(CAST(value AS INTEGER) + 1 AS TEXT)",
         [],
     )?;
     let epoch: String =
-        connection
+        transaction
             .query_row("SELECT value FROM meta WHERE name = 'epoch'", [], |row| row.get(0))?;
+    transaction.commit()?;
     epoch.parse().map_err(|_| StoreError::corrupt(format!("the epoch is `{epoch}`")))
 }
 
-/// The connection of the thread that moves the log into the database file.
+/// The connection of the thread that moves SQLite's log into the database file.
 pub(super) fn open_checkpoints(path: &Path) -> Result<Connection, StoreError> {
     let connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE, 1)?;
     connection.execute_batch("PRAGMA synchronous = FULL; PRAGMA checkpoint_fullfsync = ON;")?;

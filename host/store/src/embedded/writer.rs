@@ -1,172 +1,215 @@
-//! The writer thread: takes all jobs that wait, writes them in one transaction, and answers them
-//! after its fsync.
+//! The writer thread: takes all jobs that wait, judges the commits, appends the admitted ones to the
+//! log as one batch, and answers them after its fsync. Then it hands them to the applier.
 //!
-//! A job that is refused by the rules is refused alone. A job that the database refuses although
-//! the rules admit it has met damaged data: it is answered so, and the batch is written without it.
-//! Any other error of the database stops the store.
+//! A commit that is refused is refused alone, after the fsync too: what it was refused for may be in
+//! the same batch. Other work goes to the applier, in order behind the commits in front of it. Any
+//! error of the disk or the database stops the store.
 
 use crate::StoreError;
-use crate::embedded::apply::{Refusal, Runs};
-use crate::embedded::checkpoint::{Checkpointer, LogGauge};
-use crate::embedded::modules;
+use crate::admission::Head;
+use crate::embedded::backlog::{Backlog, Batch, Stopped};
+use crate::embedded::judge::Judge;
+use crate::embedded::log::Log;
+use crate::embedded::overlay::Overlay;
 use crate::embedded::queue::{Answer, Job, Queue, Work, Written};
-use crate::embedded::remove;
-use crate::embedded::schedules;
-use rusqlite::{Connection, ErrorCode};
+use crate::embedded::refusal::Refusal;
+use crate::embedded::rows::Packed;
+use everstep_core::RunId;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::JoinHandle;
+use tokio::sync::oneshot;
 
-/// The running writer and its helper.
-#[derive(Debug)]
-pub(super) struct Writer {
-    thread: JoinHandle<()>,
+/// What the writer shares with others.
+#[derive(Debug, Clone)]
+pub(super) struct Shared {
+    pub(super) queue: Arc<Queue>,
+    pub(super) overlay: Arc<Overlay>,
+    pub(super) backlog: Arc<Backlog>,
 }
 
-impl Writer {
-    /// Starts the writer with its connection, and the checkpoints with theirs.
-    pub(super) fn start(
-        connection: Connection,
-        checkpoints: Connection,
-        queue: Arc<Queue>,
-    ) -> Result<Self, StoreError> {
-        let no_thread =
-            |error: std::io::Error| StoreError::Unavailable(format!("no thread: {error}"));
-        let checkpointer =
-            Checkpointer::start(checkpoints, Arc::clone(&queue)).map_err(no_thread)?;
-        let thread = std::thread::Builder::new()
-            .name("everstep-store".into())
+impl Shared {
+    /// Stops the store for good.
+    pub(super) fn fail(&self, reason: String) {
+        self.queue.fail(reason);
+        self.backlog.stop();
+    }
+
+    /// Starts a thread that stops the store when it panics: nobody must wait for it for ever.
+    pub(super) fn spawn(
+        &self,
+        name: &str,
+        work: impl FnOnce(&Self) + Send + 'static,
+    ) -> Result<JoinHandle<()>, StoreError> {
+        struct StopOnPanic(Shared);
+        impl Drop for StopOnPanic {
+            fn drop(&mut self) {
+                if std::thread::panicking() {
+                    self.0.fail("one of its threads panicked".to_owned());
+                }
+            }
+        }
+        let guard = StopOnPanic(self.clone());
+        std::thread::Builder::new()
+            .name(name.to_owned())
             .spawn(move || {
-                let _stop = StopOnPanic(&queue);
-                // The jobs are out here so that the reason is known before they are dropped.
-                let mut jobs = Vec::new();
-                if let Err(error) = work(connection, &queue, &checkpointer, &mut jobs) {
-                    queue.fail(error.to_string());
-                }
-                drop(jobs);
-                checkpointer.join();
+                let guard = guard;
+                work(&guard.0);
             })
-            .map_err(no_thread)?;
-        Ok(Self { thread })
-    }
-
-    /// Waits until everything is written. The queue must have been closed.
-    pub(super) fn join(self) {
-        if self.thread.join().is_err() {
-            tracing::error!("the writer thread panicked");
-        }
+            .map_err(|error| StoreError::Unavailable(format!("no thread: {error}")))
     }
 }
 
-/// A panic must not leave committers waiting for ever.
-struct StopOnPanic<'q>(&'q Queue);
-
-impl Drop for StopOnPanic<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.fail("its writer panicked".to_owned());
-        }
-    }
+/// The writer thread's own.
+pub(super) struct Desk {
+    judge: Judge,
+    log: Log,
+    /// What was taken from the queue. It outlives an error, so that the reason is known before these
+    /// are dropped.
+    jobs: VecDeque<Job>,
+    group: Group,
+    /// Runs that are being removed, with the ticket of that work.
+    leaving: HashMap<RunId, u64>,
 }
 
-fn work(
-    mut connection: Connection,
-    queue: &Queue,
-    checkpointer: &Checkpointer,
-    jobs: &mut Vec<Job>,
-) -> rusqlite::Result<()> {
-    // Until the first transaction the log is as it was found.
-    let before: u32 = connection
-        .query_row("PRAGMA wal_checkpoint(NOOP)", [], |row| row.get::<_, i64>(1))
-        .map(|pages| u32::try_from(pages).unwrap_or(0))?;
-    let log_pages = Arc::new(AtomicU32::new(before));
-    let noted = Arc::clone(&log_pages);
-    connection.wal_hook(Some(move |_: &mut rusqlite::hooks::Wal, pages: std::ffi::c_int| {
-        noted.store(pages.unsigned_abs(), Ordering::Relaxed);
-        Ok(())
-    }))?;
-    let connection = &connection;
-    let mut gauge = LogGauge::new(before);
-    let mut runs = Runs::prepare(connection)?;
-    let mut last = 1;
-    while queue.take(jobs, last) {
-        last = jobs.len();
-        let answers = write(connection, &mut runs, jobs)?;
-        let is_commit =
-            |(job, answer): &(&Job, &Answer)| answer.is_ok() && matches!(job.work, Work::Commit(_));
-        let commits = jobs.iter().zip(&answers).filter(is_commit).count() as u64;
-        let fsyncs = u64::from(answers.iter().any(Result::is_ok));
-        let bytes = gauge.note(log_pages.load(Ordering::Relaxed));
-        queue.count(commits, fsyncs, bytes);
-        for (job, answer) in jobs.drain(..).zip(answers) {
-            // Nobody listens when the committer has gone away; it is written all the same.
-            let _ = job.answer.send(answer);
-        }
-        gauge.tend(connection, checkpointer)?;
-    }
-    Ok(())
+/// Jobs that are decided and not answered.
+#[derive(Default)]
+struct Group {
+    admitted: Vec<(Arc<Packed>, Head, oneshot::Sender<Answer>)>,
+    refused: Vec<(StoreError, oneshot::Sender<Answer>)>,
 }
 
-/// Writes a batch in one transaction. When this returns `Ok`, all answers are true and durable.
-fn write(
-    connection: &Connection,
-    runs: &mut Runs<'_>,
-    jobs: &[Job],
-) -> rusqlite::Result<Vec<Answer>> {
-    // Jobs that the database refused, by their place in the batch. One more in every round.
-    let mut damaged: Vec<(usize, StoreError)> = Vec::new();
-    loop {
-        connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
-        match apply_all(connection, runs, jobs, &damaged) {
-            Ok(answers) => {
-                connection.prepare_cached("COMMIT")?.execute([])?;
-                return Ok(answers);
-            }
-            Err((place, error)) => {
-                runs.forget();
-                connection.prepare_cached("ROLLBACK")?.execute([])?;
-                if error.sqlite_error_code() != Some(ErrorCode::ConstraintViolation) {
-                    return Err(error);
+impl Desk {
+    pub(super) fn new(judge: Judge, log: Log) -> Self {
+        let (jobs, group, leaving) = (VecDeque::new(), Group::default(), HashMap::new());
+        Self { judge, log, jobs, group, leaving }
+    }
+
+    /// Works until the queue is closed and empty, or something fails.
+    pub(super) fn work(mut self, shared: &Shared) {
+        let mut last = 1;
+        let mut jobs = Vec::new();
+        while shared.queue.take(&mut jobs, last) {
+            last = jobs.len();
+            self.jobs.extend(jobs.drain(..));
+            match self.do_all(shared) {
+                Ok(()) => {}
+                Err(Failure::Stopped) => return,
+                Err(Failure::Broken(reason)) => {
+                    shared.fail(reason);
+                    return;
                 }
-                let what = format!("the tables contradict each other: {error}");
-                tracing::error!(%what, "a commit met damaged data");
-                damaged.push((place, StoreError::Corrupt { what }));
             }
         }
+    }
+
+    fn do_all(&mut self, shared: &Shared) -> Result<(), Failure> {
+        while let Some(job) = self.jobs.front() {
+            match &job.work {
+                Work::Commit(commit) => {
+                    let commit = Arc::clone(commit);
+                    self.wait_until_left(commit.run, shared)?;
+                    let verdict = match self.judge.admit(&commit) {
+                        Ok(head) => Ok(head),
+                        Err(Refusal::Refused(error)) => Err(error),
+                        Err(Refusal::Broken(error)) => return Err(error.into()),
+                    };
+                    let Some(job) = self.jobs.pop_front() else { break };
+                    match verdict {
+                        Ok(head) => self.group.admitted.push((commit, head, job.answer)),
+                        Err(error) => self.group.refused.push((error, job.answer)),
+                    }
+                }
+                work => {
+                    let removed = match work {
+                        Work::Removal(removal) => Some(removal.run()),
+                        _ => None,
+                    };
+                    self.finish_group(shared)?;
+                    let Some(job) = self.jobs.pop_front() else { break };
+                    let ticket = shared.backlog.push_work(job);
+                    if let Some(run) = removed {
+                        self.judge.forget(run);
+                        let done = shared.backlog.works_done();
+                        self.leaving.retain(|_, ticket| *ticket > done);
+                        self.leaving.insert(run, ticket);
+                    }
+                }
+            }
+        }
+        self.finish_group(shared)
+    }
+
+    /// A commit to a run that is just being removed waits for that, and all behind it. It is rare:
+    /// only runs that have ended are removed.
+    fn wait_until_left(&mut self, run: RunId, shared: &Shared) -> Result<(), Failure> {
+        let Some(ticket) = self.leaving.get(&run).copied() else { return Ok(()) };
+        self.finish_group(shared)?;
+        shared.backlog.wait_for_work(ticket)?;
+        self.leaving.remove(&run);
+        Ok(())
+    }
+
+    /// Makes durable what was admitted, and answers.
+    fn finish_group(&mut self, shared: &Shared) -> Result<(), Failure> {
+        if !self.group.admitted.is_empty() {
+            let batch = self.append(shared)?;
+            for (commit, head, _) in &self.group.admitted {
+                shared.overlay.add(batch.number, Arc::clone(commit), *head);
+            }
+            shared.backlog.push(batch);
+            self.judge.settle();
+        }
+        // Nobody listens when the committer has gone away; it is written all the same.
+        for (_, _, answer) in self.group.admitted.drain(..) {
+            let _ = answer.send(Ok(Written::Commit));
+        }
+        for (error, answer) in self.group.refused.drain(..) {
+            let _ = answer.send(Err(error));
+        }
+        Ok(())
+    }
+
+    /// Appends what was admitted to the log.
+    fn append(&mut self, shared: &Shared) -> Result<Batch, Failure> {
+        let admitted = &self.group.admitted;
+        let bytes: usize = admitted.iter().map(|(commit, ..)| commit.bytes()).sum();
+        shared.backlog.wait_for_room(admitted.len(), bytes)?;
+        let written = self.log.pack(admitted.iter().map(|(commit, ..)| commit.as_ref()));
+        if let Some(batch) = self.log.must_turn() {
+            shared.backlog.wait_until_durable(batch)?;
+            let left = self.log.turn()?;
+            shared.backlog.leave(left);
+        }
+        let number = self.log.append()?;
+        let commits: Vec<_> = admitted.iter().map(|(commit, ..)| Arc::clone(commit)).collect();
+        shared.queue.count(commits.len() as u64, 1, written as u64);
+        Ok(Batch { number, commits, bytes })
     }
 }
 
-/// Applies every job but the damaged ones; on failure says which job failed.
-fn apply_all(
-    connection: &Connection,
-    runs: &mut Runs<'_>,
-    jobs: &[Job],
-    damaged: &[(usize, StoreError)],
-) -> Result<Vec<Answer>, (usize, rusqlite::Error)> {
-    let mut answers = Vec::with_capacity(jobs.len());
-    for (place, job) in jobs.iter().enumerate() {
-        if let Some((_, error)) = damaged.iter().find(|(damaged, _)| *damaged == place) {
-            answers.push(Err(error.clone()));
-            continue;
-        }
-        let applied = match &job.work {
-            Work::Commit(packed) => runs.apply(packed).map(|()| Written::Commit),
-            Work::Publish(new) => {
-                modules::publish(connection, new).map(|created| Written::Published { created })
-            }
-            Work::Removal(removal) => runs.remove(removal).map(Written::Removed),
-            Work::Rows(no) => {
-                remove::rows(connection, *no).map(Written::Removed).map_err(Refusal::Broken)
-            }
-            Work::Schedule(work) => {
-                schedules::apply(connection, work).map(|existed| Written::Schedule { existed })
-            }
-        };
-        match applied {
-            Ok(written) => answers.push(Ok(written)),
-            Err(Refusal::Refused(error)) => answers.push(Err(error)),
-            Err(Refusal::Broken(error)) => return Err((place, error)),
-        }
+/// Why the writer ends before its time.
+enum Failure {
+    /// Somebody else has stopped the store.
+    Stopped,
+    /// The store has to be stopped, for this reason.
+    Broken(String),
+}
+
+impl From<Stopped> for Failure {
+    fn from(Stopped: Stopped) -> Self {
+        Self::Stopped
     }
-    Ok(answers)
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::Broken(format!("the log cannot be written: {error}"))
+    }
+}
+
+impl From<rusqlite::Error> for Failure {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Broken(error.to_string())
+    }
 }

@@ -1,7 +1,7 @@
 //! Bits that flip in the file: noticed when they are read, reported with run and position, and of no
 //! consequence for anything else.
 
-use super::open_at;
+use super::{lazy, open_at, open_with};
 use crate::contract::{first, next, run_id};
 use crate::{NewModule, RunQuery, Store, StoreError};
 use everstep_core::manifest::{FORMAT, Manifest};
@@ -10,13 +10,16 @@ use everstep_core::{Digest, Schedule, Timestamp};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-/// Two runs with two commits each; afterwards the file is changed behind the store's back.
+/// Two runs with two commits each, in rows of their own; afterwards the file is changed behind the store's back.
 async fn damaged_store(damage: &str) -> (crate::Embedded, TempDir) {
     let dir = tempfile::tempdir().unwrap();
     let store = open_at(dir.path()).unwrap();
     for n in [1, 2] {
-        store.commit(first(n)).await.unwrap();
-        store.commit(next(&first(n).record, 2, 2)).await.unwrap();
+        for commit in [first(n), next(&first(n).record, 2, 2)] {
+            store.commit(commit).await.unwrap();
+            // A list waits for the database, so that each commit has rows of its own.
+            store.ready(None, 1).await.unwrap();
+        }
     }
     store.close().await;
     let raw = Connection::open(dir.path().join("data").join("everstep.db")).unwrap();
@@ -108,6 +111,30 @@ async fn a_commit_that_meets_damage_is_refused_alone() {
     assert_eq!(store.record(run_id(1)).await.unwrap(), Some(second(1)));
     assert_eq!(store.journal(run_id(2), 0, 10).await.unwrap().len(), 4);
     store.commit(next(&first(3).record, 1, 0)).await.unwrap();
+}
+
+/// The same damage, done after the writer has looked: what was acknowledged waits in the log until
+/// somebody has mended the tables.
+#[tokio::test]
+async fn tables_that_contradict_the_log_stop_the_store_and_lose_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open_with(dir.path(), &lazy()).unwrap();
+    store.commit(first(1)).await.unwrap();
+    store.ready(None, 1).await.unwrap();
+    let raw = Connection::open(dir.path().join("data").join("everstep.db")).unwrap();
+    let rogue = "INSERT INTO events (run, seq, n, crc, data) VALUES (1, 1, 1, 0, x'00')";
+    raw.execute_batch(rogue).unwrap();
+    let second = next(&first(1).record, 2, 2);
+    store.commit(second.clone()).await.unwrap();
+    let id = run_id(1).to_string();
+    let stopped = store.ready(None, 1).await.unwrap_err();
+    assert!(stopped.to_string().contains(&id), "{stopped}");
+    store.close().await;
+    corrupt(open_at(dir.path()).map(drop), &[&id, "contradict the log"]);
+    raw.execute_batch("DELETE FROM events WHERE crc = 0").unwrap();
+    let store = open_at(dir.path()).unwrap();
+    assert_eq!(store.record(run_id(1)).await.unwrap(), Some(second.record));
+    assert_eq!(store.journal(run_id(1), 1, 9).await.unwrap(), second.entries);
 }
 
 #[tokio::test]

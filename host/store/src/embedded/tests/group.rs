@@ -1,10 +1,12 @@
 //! Group commit: commits share fsyncs, answers come after them, and an error of the disk stops all.
 
-use super::open_at;
+use super::{lazy, open_at, open_with};
 use crate::contract::{first, next, run_id};
 use crate::embedded::directory::Directory;
 use crate::embedded::schema;
-use crate::{Embedded, Store};
+use crate::embedded::settings::Settings;
+use crate::{Embedded, RunQuery, Store};
+use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -50,26 +52,25 @@ async fn a_commit_on_its_own_has_an_fsync_of_its_own_and_a_refused_one_has_none(
     }
 }
 
-/// A store whose transactions fail at their end as long as `broken` is set, as they do when the
-/// fsync fails.
+/// A store whose fsyncs of the log fail as long as `broken` is set.
 fn breakable() -> (Embedded, Arc<AtomicBool>, Arc<AtomicU64>, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
-    let directory = Directory::open(&dir.path().join("data")).unwrap();
-    let mut connection = schema::open_writer(&directory.database()).unwrap();
     let broken = Arc::new(AtomicBool::new(false));
     let tried = Arc::new(AtomicU64::new(0));
     let (is_broken, count) = (Arc::clone(&broken), Arc::clone(&tried));
-    connection
-        .commit_hook(Some(move || {
-            count.fetch_add(1, Ordering::SeqCst);
-            is_broken.load(Ordering::SeqCst)
-        }))
-        .unwrap();
-    (Embedded::start(directory, connection).unwrap(), broken, tried, dir)
+    let sync = move |file: &File| {
+        count.fetch_add(1, Ordering::SeqCst);
+        if is_broken.load(Ordering::SeqCst) {
+            return Err(std::io::Error::other("the disk is broken"));
+        }
+        file.sync_data()
+    };
+    let settings = Settings { sync: Arc::new(sync), ..Settings::default() };
+    (open_with(dir.path(), &settings).unwrap(), broken, tried, dir)
 }
 
 #[tokio::test]
-async fn a_failed_transaction_stops_the_store_for_good() {
+async fn a_failed_fsync_stops_the_store_for_good() {
     let (store, broken, tried, dir) = breakable();
     store.commit(first(1)).await.unwrap();
     broken.store(true, Ordering::SeqCst);
@@ -84,12 +85,39 @@ async fn a_failed_transaction_stops_the_store_for_good() {
     assert_eq!(tried.load(Ordering::SeqCst), before + 1);
     let reason = store.record(run_id(1)).await.unwrap_err();
     assert_eq!(reason, store.stats().await.unwrap_err());
-    assert!(!reason.to_string().contains("closed"), "{reason}");
+    assert!(reason.to_string().contains("the disk is broken"), "{reason}");
+    let listed = store.runs(&RunQuery::default()).await;
+    assert_eq!(listed.unwrap_err(), reason);
     store.close().await;
 
     let store = open_at(dir.path()).unwrap();
     assert!(store.record(run_id(1)).await.unwrap().is_some());
-    assert_eq!(store.record(run_id(2)).await.unwrap(), None);
+    assert_eq!(store.record(run_id(4)).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_failed_transaction_stops_the_store_for_good_and_loses_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let directory = Directory::open(&dir.path().join("data")).unwrap();
+    let mut connection = schema::open_writer(&directory.database()).unwrap();
+    let broken = Arc::new(AtomicBool::new(false));
+    let is_broken = Arc::clone(&broken);
+    connection.commit_hook(Some(move || is_broken.load(Ordering::SeqCst))).unwrap();
+    let store = Embedded::start(directory, connection, &lazy()).unwrap();
+    for n in [1, 2] {
+        store.commit(first(n)).await.unwrap();
+    }
+    broken.store(true, Ordering::SeqCst);
+    // A list needs the database to be up to date.
+    assert_eq!(store.ready(None, 9).await.unwrap_err().code(), "store.unavailable");
+    broken.store(false, Ordering::SeqCst);
+    assert_eq!(store.commit(first(3)).await.unwrap_err().code(), "store.unavailable");
+    assert_eq!(store.record(run_id(1)).await.unwrap_err(), store.stats().await.unwrap_err());
+    store.close().await;
+
+    let store = open_at(dir.path()).unwrap();
+    let kept: Vec<_> = store.ready(None, 9).await.unwrap().iter().map(|ready| ready.run).collect();
+    assert_eq!(kept, [run_id(1), run_id(2)]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -134,10 +162,11 @@ async fn a_full_queue_makes_committers_wait() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_log_does_not_grow_for_ever() {
+async fn the_logs_do_not_grow_for_ever() {
     let dir = tempfile::tempdir().unwrap();
     let store = Arc::new(open_at(dir.path()).unwrap());
-    let log = dir.path().join("data").join("everstep.db-wal");
+    let data = dir.path().join("data");
+    let files = [data.join("log/0"), data.join("log/1"), data.join("everstep.db-wal")];
     let mut commits: Vec<_> = (0..512).map(first).collect();
     while store.stats().await.unwrap().bytes_written < 200 << 20 {
         let tasks: Vec<_> = commits
@@ -156,6 +185,8 @@ async fn the_log_does_not_grow_for_ever() {
             commits.push(task.await.unwrap());
         }
     }
-    let size = std::fs::metadata(log).unwrap().len();
-    assert!(size < 100 << 20, "the log has {size} bytes");
+    for (file, most) in files.iter().zip([33, 33, 100]) {
+        let size = std::fs::metadata(file).unwrap().len();
+        assert!(size <= most << 20, "{} has {size} bytes", file.display());
+    }
 }

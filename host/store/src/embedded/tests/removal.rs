@@ -15,10 +15,13 @@ async fn two_ended_runs(dir: &Path) -> crate::Embedded {
         let mut start = first(n);
         Arc::make_mut(&mut start.record.origin).options.tags.insert("a".into(), "b".into());
         store.commit(start.clone()).await.unwrap();
+        // A list waits for the database, so that the end has rows of its own.
+        store.ready(None, 1).await.unwrap();
         let mut end = next(&start.record, 3, 2);
         end.record.state = RunState::Completed { output: Payload::null() };
         end.record.ready = false;
         store.commit(end).await.unwrap();
+        store.ready(None, 1).await.unwrap();
     }
     store
 }
