@@ -16,8 +16,8 @@ use tokio::sync::{Semaphore, oneshot};
 /// The most that waits before committers have to.
 const CAPACITY: usize = 4_096;
 
-/// How long the writer waits for the committers whom it has just answered to come back. Much less
-/// than an fsync takes, and it spares nearly one.
+/// How long the writer waits for the committers whom it has just answered to come back. About what a
+/// quick disk takes for an fsync, and it spares nearly one.
 const LINGER: Duration = Duration::from_micros(150);
 
 /// Something to write.

@@ -1,8 +1,9 @@
 //! Not a test: what commits cost, next to the raw disk in the same run. To be run by hand, alone:
 //! `cargo nextest run --release -p everstep-store --run-ignored only --no-capture speed`
 
-use super::open_at;
+use super::{lazy, open_at, open_with};
 use crate::contract::{first, next};
+use crate::embedded::settings::Settings;
 use crate::{Embedded, Store};
 use everstep_core::Record;
 use std::io::{Seek, Write};
@@ -84,4 +85,36 @@ async fn speed() {
     measure("16 in flight", 16, 5_000, false).await;
     measure("256 in flight", 256, 20_000, false).await;
     measure("256 in flight with reads", 256, 20_000, true).await;
+}
+
+/// Opening a copy that a crash left with as much in the log as there may be.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement"]
+async fn speed_of_opening() {
+    let dir = tempfile::tempdir_in(std::env::current_dir().unwrap()).unwrap();
+    let settings = Settings { most_commits: 70_000, ..lazy() };
+    let store = Arc::new(open_with(dir.path(), &settings).unwrap());
+    let tasks: Vec<_> = (0..256_u64)
+        .map(|task| {
+            let store = Arc::clone(&store);
+            tokio::spawn(async move {
+                for n in (task..2_900).step_by(256) {
+                    live(&store, n, false).await;
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    let (from, copy) = (dir.path().join("data"), dir.path().join("copy"));
+    std::fs::create_dir_all(copy.join("data/log")).unwrap();
+    for name in ["log/0", "log/1", "everstep.db", "everstep.db-wal"] {
+        std::fs::copy(from.join(name), copy.join("data").join(name)).unwrap();
+    }
+    let started = Instant::now();
+    let opened = open_at(&copy).unwrap();
+    let took = started.elapsed();
+    assert_eq!(opened.ready(None, 10_000).await.unwrap().len(), 2_900);
+    eprintln!("{} commits in the log: open after {took:?}", store.stats().await.unwrap().commits);
 }
