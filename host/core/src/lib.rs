@@ -11,6 +11,7 @@
 pub mod activation;
 pub mod api;
 pub mod commit;
+pub mod compat;
 pub mod event;
 pub mod failure;
 pub mod ids;
