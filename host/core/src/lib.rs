@@ -11,6 +11,8 @@
 pub mod activation;
 pub mod api;
 pub mod commit;
+pub mod compare;
+pub mod difference;
 pub mod event;
 pub mod failure;
 pub mod ids;
@@ -45,11 +47,14 @@ pub use message::{
     ChildRequest, Message, MessageId, MessageKind, OnParentEnd, Parent, Reply, UserEvent,
 };
 pub use payload::Payload;
-pub use record::{Origin, QueueReason, Record, RunState, StateKind};
+pub use record::{ForkedFrom, Origin, QueueReason, Record, RunState, Seen, StateKind};
 pub use refusal::Refusal;
 pub use replay::{Divergence, Step, Steps};
 pub use retry::{RetryPolicy, TaskOptions};
-pub use run::{External, Finished, Input, Next, Run, TaskCall, external};
+pub use run::{
+    Draft, Edit, EditTarget, External, Finished, ForkRefusal, ForkRequest, Forked, Input, Next,
+    Run, TaskCall, external,
+};
 pub use schedule::{Schedule, ScheduleId};
 pub use start::{StartOptions, StartRequest};
 pub use time::Timestamp;

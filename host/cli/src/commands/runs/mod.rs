@@ -4,8 +4,11 @@
 mod ask;
 mod bulk;
 mod cancel;
+mod diff;
 mod export;
 mod filters;
+mod fork;
+mod history;
 mod journal;
 mod list;
 mod logs;
@@ -14,6 +17,7 @@ mod retry;
 mod show;
 mod status;
 mod timeline;
+mod travel;
 pub(crate) mod wait;
 
 use crate::context::Context;
@@ -60,6 +64,12 @@ pub(crate) enum Verb {
     Retry(retry::Args),
     /// Execute a run's journal again on this machine and compare every step
     Replay(replay::Args),
+    /// Step back and forth through the history of a run
+    Travel(travel::Args),
+    /// Start a run that begins as another one did, with edited results
+    Fork(fork::Args),
+    /// Compare two runs: how far they are the same, and the first difference
+    Diff(diff::Args),
 }
 
 pub(crate) async fn run(context: &Context, verb: Verb) -> Ended {
@@ -77,5 +87,8 @@ pub(crate) async fn run(context: &Context, verb: Verb) -> Ended {
         Verb::Wake(args) => ask::wake(context, args).await,
         Verb::Retry(args) => retry::run(context, args).await,
         Verb::Replay(args) => replay::run(context, args).await,
+        Verb::Travel(args) => travel::run(context, args).await,
+        Verb::Fork(args) => fork::run(context, args).await,
+        Verb::Diff(args) => diff::run(context, args).await,
     }
 }

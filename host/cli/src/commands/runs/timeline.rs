@@ -54,6 +54,9 @@ impl Timeline<'_> {
         if let Some(parent) = run.parent {
             rows.push(("parent", parent.to_string()));
         }
+        if let Some(fork) = &run.forked_from {
+            rows.push(("forked from", format!("{} at position {}", fork.run, fork.at)));
+        }
         if let Some(published) = &run.published {
             rows.push(("shows", text::one_line(published.as_str(), 120)));
         }
@@ -141,6 +144,9 @@ impl Timeline<'_> {
             }
             JournalEvent::RunPaused { reason } => {
                 own("run", format!("{} {}", paint.warn("paused:"), one_line(reason)))
+            }
+            JournalEvent::RunForked { from, at, .. } => {
+                own("run", format!("forked from {from} at position {at}"))
             }
             JournalEvent::RunResumed => own("run", "resumed".into()),
             JournalEvent::WakeRequested => own("run", "woken by an operator".into()),
