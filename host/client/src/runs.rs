@@ -3,8 +3,8 @@
 
 use crate::{Client, ClientError};
 use everstep_core::api::{
-    CancelBody, EntryView, EventBody, EventSent, JournalPage, LogLineView, LogPage, Multicast,
-    MulticastBody, ReasonBody, RetryBody, RunList, RunView, StartBody, Started,
+    CancelBody, EntryView, EventBody, EventSent, ForkBody, ForkStarted, JournalPage, LogLineView,
+    LogPage, Multicast, MulticastBody, ReasonBody, RetryBody, RunList, RunView, StartBody, Started,
 };
 use everstep_core::{RunId, StateKind, Timestamp};
 use futures::{Stream, TryStreamExt, stream};
@@ -195,6 +195,14 @@ impl Client {
     /// When it is neither stuck nor failed.
     pub async fn retry(&self, id: RunId, body: &RetryBody) -> Result<RunView, ClientError> {
         self.json(self.post(&format!("/v1/runs/{id}/retry")).json(body)).await
+    }
+
+    /// Starts a run that begins as this one did.
+    ///
+    /// # Errors
+    /// When it cannot be forked there, or an edit finds nothing to edit.
+    pub async fn fork(&self, id: RunId, body: &ForkBody) -> Result<ForkStarted, ClientError> {
+        self.json(self.post(&format!("/v1/runs/{id}/fork")).json(body)).await
     }
 
     /// Ends a run at once, without telling its workflow.

@@ -3,12 +3,14 @@
 
 mod bulk;
 mod events;
+mod fork;
 mod selection;
 mod upgrade;
 mod workflows;
 
 pub use bulk::{BulkAction, BulkBody, BulkReport, BulkResult};
 pub use events::{EventBody, EventSent, EventTarget, Multicast, MulticastBody, MulticastResult};
+pub use fork::{EditBody, ForkBody, ForkStarted, ForkView};
 pub use selection::RunSelection;
 pub use upgrade::{
     Finding, FindingGroup, ProgressLine, UpgradeBody, UpgradeProgress, UpgradeReport, cause_summary,
@@ -141,6 +143,9 @@ pub struct RunView {
     /// The run whose child it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<RunId>,
+    /// The run whose beginning it has, when it is a fork.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forked_from: Option<ForkView>,
     /// Why it is paused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<String>,
@@ -219,6 +224,10 @@ impl From<&Record> for RunView {
             event: None,
             child: None,
             parent: origin.parent.map(|parent| parent.run),
+            forked_from: origin
+                .forked_from
+                .as_deref()
+                .map(|it| ForkView { run: it.run, at: it.at }),
             paused: None,
             published: record.published.clone(),
             retry_of: None,

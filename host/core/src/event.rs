@@ -259,6 +259,16 @@ pub enum JournalEvent {
         /// The one before.
         was: ModuleRef,
     },
+    /// What stands in front of this was copied from another run; the run is its own from here on.
+    RunForked {
+        /// The other run.
+        from: RunId,
+        /// The position at which its journal was cut.
+        at: u64,
+        /// What this run has to tell others: starts of its own children, and events that are awaited.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        messages: Vec<(MessageId, Message)>,
+    },
     /// An attempt of the run failed and another will follow.
     AttemptFailed {
         /// From 1.
@@ -341,6 +351,52 @@ impl JournalEvent {
             Self::RetryRequested { .. } => "RetryRequested",
             Self::RunContinued { .. } => "RunContinued",
             Self::RunUpgraded { .. } => "RunUpgraded",
+            Self::RunForked { .. } => "RunForked",
+        }
+    }
+}
+
+impl JournalEvent {
+    /// The operation that the guest asks for here.
+    #[must_use]
+    pub fn registers(&self) -> Option<OpId> {
+        match self {
+            Self::TaskScheduled { op, .. }
+            | Self::TimerStarted { op, .. }
+            | Self::EventAwaited { op, .. }
+            | Self::EventSent { op, .. }
+            | Self::ChildScheduled { op, .. } => Some(*op),
+            _ => None,
+        }
+    }
+
+    /// The operation that ends here, whether or not the guest is told at once.
+    #[must_use]
+    pub fn ends(&self) -> Option<OpId> {
+        match self {
+            Self::TaskCompleted { op, .. }
+            | Self::TaskFailed { op, .. }
+            | Self::TimerFired { op }
+            | Self::EventTimedOut { op }
+            | Self::OperationEnded { op, .. }
+            | Self::ChildEnded { op, .. } => Some(*op),
+            Self::Delivered { op, .. } => *op,
+            _ => None,
+        }
+    }
+
+    /// Whether the guest is told something here: an activation begins.
+    #[must_use]
+    pub fn begins_step(&self) -> bool {
+        match self {
+            Self::AttemptStarted { .. }
+            | Self::TimerFired { .. }
+            | Self::EventTimedOut { .. }
+            | Self::Delivered { .. } => true,
+            Self::TaskCompleted { deferred, .. }
+            | Self::TaskFailed { deferred, .. }
+            | Self::OperationEnded { deferred, .. } => !deferred,
+            _ => false,
         }
     }
 }

@@ -41,6 +41,12 @@ impl RunId {
         Self(Uuid::new_v5(&self.0, &name))
     }
 
+    /// The id that belongs to an idempotency key of a fork of this run (UUID version 5).
+    #[must_use]
+    pub fn of_fork(run: Self, key: &str) -> Self {
+        Self(Uuid::new_v5(&run.0, format!("fork {key}").as_bytes()))
+    }
+
     /// The sixteen bytes under which stores file the run.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 16] {

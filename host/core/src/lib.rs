@@ -11,7 +11,9 @@
 pub mod activation;
 pub mod api;
 pub mod commit;
+pub mod compare;
 pub mod compat;
+pub mod difference;
 pub mod event;
 pub mod failure;
 pub mod ids;
@@ -48,11 +50,14 @@ pub use message::{
 };
 pub use payload::Payload;
 pub use publication::{Publication, PublicationError, PublishedVersion, Rollback};
-pub use record::{ModuleRef, Origin, QueueReason, Record, RunState, StateKind};
+pub use record::{ForkedFrom, ModuleRef, Origin, QueueReason, Record, RunState, Seen, StateKind};
 pub use refusal::Refusal;
 pub use replay::{Divergence, Step, Steps};
 pub use retry::{RetryPolicy, TaskOptions};
-pub use run::{External, Finished, Input, Next, Run, TaskCall, external};
+pub use run::{
+    Draft, Edit, EditTarget, External, Finished, ForkRefusal, ForkRequest, Forked, Input, Next,
+    Run, TaskCall, external,
+};
 pub use schedule::{Schedule, ScheduleId};
 pub use start::{StartOptions, StartRequest};
 pub use time::Timestamp;

@@ -37,6 +37,39 @@ pub struct Origin {
     /// When the first attempt is due, if that was not at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due: Option<Timestamp>,
+    /// The run whose beginning this one has, when it is a fork.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forked_from: Option<Box<ForkedFrom>>,
+}
+
+/// Where a fork comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForkedFrom {
+    /// The original.
+    pub run: RunId,
+    /// The position at which its journal was cut.
+    pub at: u64,
+    /// The hash of what was asked for, by which a repeated request with the same key is compared.
+    pub asked: InputHash,
+    /// What the guest knows of itself.
+    pub seen: Seen,
+}
+
+/// What the guest of a fork goes on to see, because it has seen it before: otherwise a replay of what
+/// the fork has from the original would not ask for the same.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seen {
+    /// The original's id, also the seed of everything random.
+    pub run: RunId,
+    /// The original's parent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<RunId>,
+    /// The original's idempotency key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotency_key: Option<String>,
+    /// Where the original's journal began.
+    #[serde(default)]
+    pub first: u64,
 }
 
 /// What a run executes.

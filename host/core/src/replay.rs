@@ -5,8 +5,9 @@
 use crate::activation::{
     Activation, Command, CommandIdentity, CommandKind, Completion, Deferred, Delivery, Outcome,
 };
+use crate::difference::{shortened, unequal};
 use crate::event::{Entry, JournalEvent};
-use crate::{InputHash, OpId, OpResult, Payload, Refusal};
+use crate::{InputHash, OpId, OpResult, Payload, Refusal, RunId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,6 +21,8 @@ pub struct RecordedCommand {
     pub identity: CommandIdentity,
     /// The recorded input, for the report.
     pub input: Option<Payload>,
+    /// The child run that was started.
+    pub child: Option<(OpId, RunId)>,
 }
 
 /// One activation as the journal has it: what was delivered and what the guest asked for.
@@ -150,12 +153,7 @@ impl Steps {
                 return Ok(self.begin(seq, entry, completion, Some(of)));
             }
             other => {
-                if let JournalEvent::TaskScheduled { op, .. }
-                | JournalEvent::TimerStarted { op, .. }
-                | JournalEvent::EventAwaited { op, .. }
-                | JournalEvent::EventSent { op, .. }
-                | JournalEvent::ChildScheduled { op, .. } = other
-                {
+                if let Some(op) = other.registers() {
                     self.next_op = op.0;
                 }
                 return match recorded(seq, other) {
@@ -221,6 +219,28 @@ impl Steps {
     }
 }
 
+/// Where the step ends that index `at` of a journal is in the middle of: there, and not before, the
+/// journal can be cut. `at` itself when it is between two steps.
+#[must_use]
+pub fn step_end(entries: &[Entry], at: usize) -> usize {
+    let is_command = |entry: &&Entry| {
+        // A guest that ends as cancelled leaves no other trace.
+        let cancelled = matches!(entry.event, JournalEvent::RunCancelled { .. });
+        cancelled || recorded(0, &entry.event).is_some()
+    };
+    let at = at.min(entries.len());
+    at + entries[at..].iter().take_while(is_command).count()
+}
+
+/// Where the last step in front of index `at` begins; 0 when there is none.
+#[must_use]
+pub fn step_begin(entries: &[Entry], at: usize) -> usize {
+    entries[..at.min(entries.len())]
+        .iter()
+        .rposition(|entry| entry.event.begins_step())
+        .unwrap_or(0)
+}
+
 fn operation(op: OpId, result: OpResult) -> Completion {
     Completion::Operation { op, result }
 }
@@ -260,7 +280,11 @@ fn recorded(seq: u64, event: &JournalEvent) -> Option<RecordedCommand> {
         }
         _ => return None,
     };
-    Some(RecordedCommand { seq, identity, input })
+    let child = match event {
+        JournalEvent::ChildScheduled { op, child, .. } => Some((*op, *child)),
+        _ => None,
+    };
+    Some(RecordedCommand { seq, identity, input, child })
 }
 
 impl Step {
@@ -274,6 +298,13 @@ impl Step {
             _ => None,
         };
         self.recorded.iter().filter_map(value).collect()
+    }
+
+    /// The children that were started then. A fork has some of them from another run, which named
+    /// them.
+    #[must_use]
+    pub fn children(&self) -> BTreeMap<OpId, RunId> {
+        self.recorded.iter().filter_map(|command| command.child).collect()
     }
 
     /// Compares what an activation asked for with what the journal has.
@@ -349,52 +380,14 @@ fn differences(expected: Option<&Asked>, asked: Option<&Asked>) -> Vec<Differenc
     compare("kind", expected.identity.kind.as_str(), asked.identity.kind.as_str());
     compare("name", &expected.identity.name, &asked.identity.name);
     if let (Some(left), Some(right)) = (&expected.input, &asked.input) {
-        value_differences("input", left, right, &mut found);
+        let fields = unequal("input", left, right).into_iter();
+        found.extend(fields.map(|it| Difference {
+            field: it.path,
+            expected: it.left,
+            asked: it.right,
+        }));
     }
     found
-}
-
-/// The most differing fields that one report lists.
-const MAX_DIFFERENCES: usize = 20;
-
-fn value_differences(
-    path: &str,
-    left: &serde_json::Value,
-    right: &serde_json::Value,
-    found: &mut Vec<Difference>,
-) {
-    use serde_json::Value::{Array, Null, Object};
-    if left == right || found.len() >= MAX_DIFFERENCES {
-        return;
-    }
-    match (left, right) {
-        (Object(a), Object(b)) => {
-            let keys: std::collections::BTreeSet<&String> = a.keys().chain(b.keys()).collect();
-            for key in keys {
-                let side = |map: &serde_json::Map<_, _>| map.get(key).cloned().unwrap_or(Null);
-                value_differences(&format!("{path}.{key}"), &side(a), &side(b), found);
-            }
-        }
-        (Array(a), Array(b)) => {
-            for i in 0..a.len().max(b.len()) {
-                let side = |list: &[serde_json::Value]| list.get(i).cloned().unwrap_or(Null);
-                value_differences(&format!("{path}[{i}]"), &side(a), &side(b), found);
-            }
-        }
-        _ => found.push(Difference {
-            field: path.to_owned(),
-            expected: shortened(&left.to_string()),
-            asked: shortened(&right.to_string()),
-        }),
-    }
-}
-
-fn shortened(text: &str) -> String {
-    const MOST: usize = 200;
-    if text.chars().count() <= MOST {
-        return text.to_owned();
-    }
-    text.chars().take(MOST).chain(['…']).collect()
 }
 
 impl fmt::Display for Asked {

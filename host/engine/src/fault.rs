@@ -169,7 +169,7 @@ pub(crate) fn describe(error: &wasmtime::Error, summary: &str, last_words: &str)
 
 /// The frames of a backtrace as wasmtime prints them, without the machinery of a panic, and with
 /// the frames of a recursion counted instead of repeated.
-fn frames(trace: &str) -> String {
+pub(crate) fn frames(trace: &str) -> String {
     let mut frames: Vec<(&str, String)> = Vec::new();
     for line in trace.lines().skip(1) {
         match (line.split_once(" - "), frames.last_mut()) {

@@ -117,6 +117,7 @@ impl WorkflowInstance {
         state.logs.stand_at(delivery.at);
         state.phase = Phase::Active;
         state.taken_bytes = 0;
+        state.traces.clear();
         let result = self.call(&delivery.completion, input);
         self.fuel_used = self.fuel.saturating_sub(self.store.get_fuel().unwrap_or(0));
         if let Err(error) = result {
@@ -140,8 +141,10 @@ impl WorkflowInstance {
     /// See [`ActivationError`]. The instance cannot be used after one.
     pub fn replay(&mut self, step: &Step, input: &Payload) -> Result<Activation, ActivationError> {
         self.store.data_mut().values = step.values().into();
+        self.store.data_mut().children = step.children();
         let activation = self.activate(&step.delivery, input);
         self.store.data_mut().values.clear();
+        self.store.data_mut().children.clear();
         activation
     }
 
@@ -164,6 +167,12 @@ impl WorkflowInstance {
             }
         };
         workflow.call_resume(&mut self.store, &completion)
+    }
+
+    /// Where in its code the guest asked for each command of the last activation, and for its
+    /// outcome, in order: a backtrace each. Nothing unless the instance is a traced one.
+    pub fn take_traces(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.store.data_mut().traces)
     }
 
     /// The module that it executes.

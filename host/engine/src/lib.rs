@@ -25,6 +25,7 @@ mod random;
 mod resident;
 mod state;
 mod task;
+mod traces;
 mod validate;
 
 pub use config::{CONFIG_VERSION, EngineOptions, Secrets};

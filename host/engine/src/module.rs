@@ -9,6 +9,7 @@ use crate::imports::{task_linker, workflow_linker};
 use crate::instance::{WorkflowInstance, new_store};
 use crate::state::{RunContext, WorkflowState};
 use crate::task::TaskState;
+use crate::traces::traced_linker;
 use crate::validate;
 use everstep_core::{Digest, Manifest};
 use serde::{Deserialize, Serialize};
@@ -145,5 +146,23 @@ impl Module {
         run: RunContext,
     ) -> Result<WorkflowInstance, ActivationError> {
         WorkflowInstance::new(self, &self.workflow, run)
+    }
+
+    /// The same, of an instance that notes where in its code the guest asks for what. It does the same
+    /// as any other, but takes much longer.
+    ///
+    /// # Errors
+    /// As [`Module::instantiate`].
+    pub fn instantiate_traced(
+        self: &Arc<Self>,
+        run: RunContext,
+    ) -> Result<WorkflowInstance, ActivationError> {
+        let component = self.workflow.instance_pre().component();
+        let traced = traced_linker(&self.shared.wasmtime, component)
+            .and_then(|linker| linker.instantiate_pre(component))
+            .and_then(ModulePre::new)
+            // The same component is linked to the same interfaces already.
+            .map_err(|error| ActivationError::OutOfMemory(format!("{error:#}")))?;
+        WorkflowInstance::new(self, &traced, run)
     }
 }

@@ -7,7 +7,7 @@ use crate::imports::wasi::VirtualWasi;
 use crate::logs::{Clock, LogBuffer};
 use crate::random::Stream;
 use everstep_core::{Command, Limits, Manifest, OpId, Origin, Outcome, Payload, RunId, Timestamp};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 /// The stream of random numbers behind `context.random`.
@@ -20,8 +20,10 @@ const ACTIVATION_BYTES: u64 = 128 << 20;
 /// The run that an instance executes. Fixed for one attempt.
 #[derive(Debug, Clone)]
 pub struct RunContext {
-    /// The run's id; also the seed of everything random.
+    /// The run's id as the guest sees it; also the seed of everything random.
     pub run_id: RunId,
+    /// The id that the run really has, from which its children have theirs. Another one in a fork.
+    pub own_id: RunId,
     /// The workflow's name.
     pub workflow: String,
     /// Its version.
@@ -44,16 +46,26 @@ impl RunContext {
     /// What an attempt of a run may know of it. `first` is where the run's journal begins.
     #[must_use]
     pub fn of(origin: &Origin, first: u64, attempt: u32) -> Self {
+        // A fork has seen what its original has seen, and must go on to see it.
+        let seen = origin.forked_from.as_deref().map(|fork| &fork.seen);
+        let mut options = origin.options.clone();
+        if let Some(seen) = seen {
+            options.idempotency_key.clone_from(&seen.idempotency_key);
+        }
         Self {
-            run_id: origin.id,
+            run_id: seen.map_or(origin.id, |seen| seen.run),
+            own_id: origin.id,
             workflow: origin.workflow.clone(),
             version: origin.version.clone(),
             // Options are maps with text as keys, which always have a JSON form.
-            options: Payload::from_value(&origin.options).unwrap_or_else(|_| Payload::null()),
+            options: Payload::from_value(&options).unwrap_or_else(|_| Payload::null()),
             attempt,
-            parent: origin.parent.map(|parent| parent.run),
+            parent: match seen {
+                Some(seen) => seen.parent,
+                None => origin.parent.map(|parent| parent.run),
+            },
             started_at: origin.started_at,
-            first,
+            first: first + seen.map_or(0, |seen| seen.first),
             limits: origin.limits,
         }
     }
@@ -81,6 +93,8 @@ pub(crate) struct WorkflowState {
     pub(crate) next_op: OpId,
     pub(crate) commands: Vec<Command>,
     pub(crate) outcome: Option<Outcome>,
+    /// Where in the code each of them was asked for; only a traced instance notes it.
+    pub(crate) traces: Vec<String>,
     pub(crate) published: Option<Payload>,
     /// Values that are being computed, with the random numbers as they stood before.
     pub(crate) computing: Vec<(String, Stream, (Stream, Stream))>,
@@ -88,6 +102,8 @@ pub(crate) struct WorkflowState {
     pub(crate) taken_bytes: u64,
     /// What the journal says was recorded in the activation that is being replayed.
     pub(crate) values: VecDeque<(String, Payload)>,
+    /// The children that were started in the activation that is being replayed.
+    pub(crate) children: BTreeMap<OpId, RunId>,
     pub(crate) logs: LogBuffer,
     pub(crate) random: Stream,
     pub(crate) wasi: VirtualWasi,
@@ -120,10 +136,12 @@ impl WorkflowState {
             next_op: OpId(1),
             commands: Vec::new(),
             outcome: None,
+            traces: Vec::new(),
             published: None,
             taken_bytes: 0,
             computing: Vec::new(),
             values: VecDeque::new(),
+            children: BTreeMap::new(),
             logs: LogBuffer::new(Clock::Standing(epoch), None, attempt, &limits),
             // Not the attempt: a second attempt must compute the same inputs, or the results of
             // the first one could not answer for it.

@@ -1,7 +1,7 @@
 //! Replaying journals: feeding a guest what it was told before and checking that it asks for the
 //! same again. The host rebuilds runs with it, `everstep runs replay` verifies with it.
 
-use everstep_core::{Activation, Divergence, Entry, Payload, Record, Refusal, Step, Steps};
+use everstep_core::{Activation, Divergence, Entry, Payload, Record, Refusal, Run, Step, Steps};
 use everstep_engine::{ActivationError, Module, RunContext, WorkflowInstance};
 use std::sync::Arc;
 
@@ -33,6 +33,8 @@ pub struct Replayer {
     steps: Steps,
     instance: Option<WorkflowInstance>,
     activations: u64,
+    published: Option<Payload>,
+    broke: Option<Step>,
 }
 
 impl Replayer {
@@ -48,7 +50,19 @@ impl Replayer {
             steps: Steps::from(record.first),
             instance: None,
             activations: 0,
+            published: None,
+            broke: None,
         }
+    }
+
+    /// The step in which the replay ended early.
+    pub(crate) fn broke(&mut self) -> Option<Step> {
+        self.broke.take()
+    }
+
+    /// What was replayed: the instance, and what it published last.
+    pub(crate) fn into_parts(self) -> (Option<WorkflowInstance>, Option<Payload>) {
+        (self.instance, self.published)
     }
 
     /// Takes the next entry of the journal.
@@ -86,9 +100,20 @@ impl Replayer {
         if step.attempt != self.attempt {
             return Ok(());
         }
+        let compared = self.compare(step);
+        if compared.is_err() {
+            self.broke = Some(step.clone());
+        }
+        compared
+    }
+
+    fn compare(&mut self, step: &Step) -> Result<(), ReplayError> {
         let activation =
             self.activate(step).map_err(|error| ReplayError::Guest { seq: step.seq, error })?;
         self.activations += 1;
+        if activation.published.is_some() {
+            self.published.clone_from(&activation.published);
+        }
         step.check(&activation).map_err(ReplayError::Divergence)
     }
 
@@ -102,7 +127,7 @@ impl Replayer {
 }
 
 /// What a replay from outside found.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Verified {
     /// Entries that were read.
     pub entries: u64,
@@ -110,6 +135,10 @@ pub struct Verified {
     pub activations: u64,
     /// The attempt that was replayed; 0 when none had begun.
     pub attempt: u32,
+    /// The run as the journal leaves it.
+    pub run: Run,
+    /// What the attempt published last; none when it published nothing.
+    pub published: Option<Payload>,
 }
 
 /// Replays the last attempt in a journal, without any effect. A journal that is cut short must end
@@ -122,13 +151,14 @@ pub fn verify(
     journal: &[Entry],
     first: u64,
 ) -> Result<Verified, ReplayError> {
-    let run = everstep_core::Run::fold(journal, first)?;
+    let run = Run::fold(journal, first)?;
     let (record, entries) = (run.record(), journal.len() as u64);
     let mut replayer =
         Replayer::new(Arc::clone(module), record, run.input().clone(), record.attempt);
     for entry in journal {
         replayer.push(entry)?;
     }
-    let (_, activations) = replayer.finish()?;
-    Ok(Verified { entries, activations, attempt: record.attempt })
+    replayer.catch_up()?;
+    let Replayer { activations, published, attempt, .. } = replayer;
+    Ok(Verified { entries, activations, attempt, run, published })
 }

@@ -157,6 +157,7 @@ impl Run {
             JournalEvent::RunPaused { reason } => self.paused = Some(reason.clone()),
             JournalEvent::RunResumed => self.paused = None,
             JournalEvent::WakeRequested => self.operations.wake(at),
+            JournalEvent::RunForked { messages, .. } => self.forked(messages, at),
             JournalEvent::RetryRequested { outcomes } => self.retry_requested(outcomes, at)?,
             JournalEvent::CancelRequested { reason, deadline } => {
                 let request = CancelRequest { reason: reason.clone(), deadline: *deadline };

@@ -102,6 +102,7 @@ impl Run {
             started_at: now,
             parent: request.parent,
             due: (due > now).then_some(due),
+            forked_from: None,
         };
         let event =
             JournalEvent::RunStarted { origin: Arc::new(origin), input: request.input, due };

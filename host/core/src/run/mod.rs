@@ -12,6 +12,7 @@ mod apply;
 mod bounds;
 mod decide;
 mod external;
+mod fork;
 mod identity;
 mod mailbox;
 mod operations;
@@ -20,6 +21,7 @@ mod reuse;
 
 pub use decide::{Finished, Input};
 pub use external::{External, external};
+pub use fork::{Draft, Edit, EditTarget, ForkRefusal, ForkRequest, Forked};
 pub use operations::TaskCall;
 
 use crate::activation::{CommandIdentity, CommandKind};

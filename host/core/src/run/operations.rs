@@ -239,6 +239,15 @@ impl Operations {
         true
     }
 
+    /// Lets the time limits of tasks count from now.
+    pub(super) fn restart(&mut self, now: Timestamp) {
+        for pending in self.pending.values_mut() {
+            if let Pending::Task(task) = pending {
+                task.scheduled_at = now;
+            }
+        }
+    }
+
     /// The operation whose time is over first, and how it ends.
     pub(super) fn due(&self, now: Timestamp) -> Option<(OpId, OpResult)> {
         let (_, op) = self.timers.first().filter(|(due, _)| *due <= now)?;

@@ -1,6 +1,7 @@
 //! Tables of the state machine: what each fact means, one by one. `random` plays all of them at once.
 #![allow(clippy::unwrap_used)]
 
+mod fork;
 mod random;
 mod together;
 

@@ -34,7 +34,7 @@ impl Host for WorkflowState {
             self.check_name(value, "the value of a tag")?;
         }
         let input = self.payload(&input, "the input of a child run")?;
-        let (run, started_at) = (self.run()?.run_id, self.run()?.started_at);
+        let (run, started_at) = (self.run()?.own_id, self.run()?.started_at);
         let op = self.next_op("starting a child run")?;
         let request = Box::new(ChildRequest {
             workflow,
@@ -53,6 +53,7 @@ impl Host for WorkflowState {
             },
         });
         self.commands.push(Command::StartChild { op, request });
-        Ok(Child { op: op.0, run_id: run.child(op, started_at).to_string() })
+        let child = self.children.remove(&op).unwrap_or_else(|| run.child(op, started_at));
+        Ok(Child { op: op.0, run_id: child.to_string() })
     }
 }

@@ -117,6 +117,7 @@ pub fn options() -> EngineOptions {
 pub fn run(number: u64) -> RunContext {
     RunContext {
         run_id: RunId::from_key("test", &number.to_string()),
+        own_id: RunId::from_key("test", &number.to_string()),
         workflow: "w".into(),
         version: "1".into(),
         options: payload("{}"),

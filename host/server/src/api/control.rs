@@ -1,11 +1,12 @@
 //! `/v1/runs/{id}/…`: what operators ask of a run beside cancel and retry.
 
 use super::Api;
-use super::extract::{OptionalJsonBody, RunPath};
+use super::extract::{JsonBody, OptionalJsonBody, RunPath};
 use super::problem::ApiError;
 use axum::Json;
 use axum::extract::State;
-use everstep_core::api::{ReasonBody, RunView};
+use axum::http::StatusCode;
+use everstep_core::api::{ForkBody, ForkStarted, ReasonBody, RunView};
 
 #[utoipa::path(post, path = "/v1/runs/{id}/terminate", tag = "runs", operation_id = "terminateRun",
     description = "Ends a run at once, without telling its workflow.",
@@ -71,4 +72,27 @@ pub(super) async fn wake(
     RunPath(run): RunPath,
 ) -> Result<Json<RunView>, ApiError> {
     Ok(Json(api.service.wake(run).await?))
+}
+
+#[utoipa::path(post, path = "/v1/runs/{id}/fork", tag = "runs", operation_id = "forkRun",
+    description = "Starts a run that begins as this one did: with its journal up to a position, in \
+        which results may be edited. The run itself is left alone.",
+    params(("id" = String, Path, description = "The run's id.")),
+    request_body(content = ref("#/components/schemas/ForkBody"),
+        content_type = "application/json"),
+    responses(
+        (status = 202, description = "The fork is started.",
+            body = ref("#/components/schemas/ForkStarted")),
+        (status = 200, description = "The idempotency key named a fork that existed.",
+            body = ref("#/components/schemas/ForkStarted")),
+        (status = "default", description = "Why not.", content_type = "application/problem+json",
+            body = ref("#/components/schemas/Problem"))))]
+pub(super) async fn fork(
+    State(api): State<Api>,
+    RunPath(run): RunPath,
+    JsonBody(body): JsonBody<ForkBody>,
+) -> Result<(StatusCode, Json<ForkStarted>), ApiError> {
+    let forked = api.service.fork(run, body).await?;
+    let status = if forked.created { StatusCode::ACCEPTED } else { StatusCode::OK };
+    Ok((status, Json(forked)))
 }

@@ -98,6 +98,7 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(control::pause))
         .routes(routes!(control::resume))
         .routes(routes!(control::wake))
+        .routes(routes!(control::fork))
         .routes(routes!(events::send))
         .routes(routes!(events::multicast))
         .routes(routes!(journal::page))

@@ -5,8 +5,8 @@ use crate::service::ServiceError;
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use everstep_core::Refusal;
 use everstep_core::api::Problem;
+use everstep_core::{ForkRefusal, Refusal};
 use everstep_engine::ModuleError;
 use everstep_store::StoreError;
 
@@ -127,6 +127,7 @@ fn service_status(error: &ServiceError) -> StatusCode {
         E::PayloadTooLarge { .. }
         | E::ModuleTooLarge { .. }
         | E::Module(ModuleError::TooLarge { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
+        E::Fork(ForkRefusal::Journal(_)) => StatusCode::INTERNAL_SERVER_ERROR,
         E::Busy(_) | E::Draining | E::Module(ModuleError::Busy(_)) => {
             StatusCode::SERVICE_UNAVAILABLE
         }
@@ -146,6 +147,10 @@ fn service_status(error: &ServiceError) -> StatusCode {
         | E::TooManySchedules { .. }
         | E::TooManyVersions(_)
         | E::VersionRetired { .. }
+        | E::Fork(_)
+        | E::ForkDiverges(_)
+        | E::ForkStuck { .. }
+        | E::ForkTooLong { .. }
         | E::Refused(Refusal::Limit { .. }) => StatusCode::UNPROCESSABLE_ENTITY,
         E::KeyTaken(_)
         | E::KeyInputMismatch(_)

@@ -3,7 +3,7 @@
 
 use everstep_core::api::UpgradeReport;
 use everstep_core::schedule::SpecError;
-use everstep_core::{Digest, InvalidKey, Refusal, RunId, ScheduleId};
+use everstep_core::{Digest, ForkRefusal, InvalidKey, Refusal, RunId, ScheduleId};
 use everstep_engine::ModuleError;
 use everstep_store::StoreError;
 
@@ -198,6 +198,28 @@ pub enum ServiceError {
     /// The run's state machine does not allow it.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// The run cannot be forked there.
+    #[error(transparent)]
+    Fork(#[from] ForkRefusal),
+    /// What the fork would have from the original does not replay.
+    #[error("the beginning of the run does not replay: {0}")]
+    ForkDiverges(String),
+    /// The workflow fails with what was edited.
+    #[error("with these edits the workflow would be stuck [{code}]: {message}")]
+    ForkStuck {
+        /// What it would be stuck by.
+        code: String,
+        /// Why.
+        message: String,
+    },
+    /// The journal is too long.
+    #[error("the journal has {length} entries; runs of at most {most} can be forked")]
+    ForkTooLong {
+        /// Entries.
+        length: u64,
+        /// Entries.
+        most: u64,
+    },
     /// The server does too much of this kind already.
     #[error("the server is busy: {0}")]
     Busy(&'static str),
@@ -247,6 +269,10 @@ impl ServiceError {
             Self::ReferenceTaken { .. } => "schedule.reference_taken",
             Self::TooManySchedules { .. } => "schedule.too_many",
             Self::Refused(refusal) => refusal.code(),
+            Self::Fork(refusal) => refusal.code(),
+            Self::ForkDiverges(_) => "fork.diverges",
+            Self::ForkStuck { .. } => "fork.stuck",
+            Self::ForkTooLong { .. } => "fork.too_long",
             Self::Busy(_) => "server.busy",
             Self::Draining => "server.draining",
             Self::Store(error) => error.code(),
@@ -349,6 +375,17 @@ impl ServiceError {
                     .into()
             }
             Self::Refused(refusal) => refusal_fix(refusal).into(),
+            Self::Fork(refusal) => refusal.fix().into(),
+            Self::ForkDiverges(_) => {
+                "cut the journal in front of this position, or earlier when a child run that is \
+                 under way has been told of there"
+                    .into()
+            }
+            Self::ForkStuck { .. } => "edit to something that the workflow can read and use".into(),
+            Self::ForkTooLong { .. } => {
+                "let the workflow begin anew (`continue as new`) before its journal is that long"
+                    .into()
+            }
             Self::Busy(_) | Self::Draining => "try again in a moment".into(),
             Self::Store(error) => store_fix(error).into(),
             Self::Internal(_) => "report it with the server's log".into(),

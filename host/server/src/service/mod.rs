@@ -12,6 +12,7 @@ mod events;
 mod export;
 mod fire;
 mod follow;
+mod fork;
 mod messages;
 mod modules;
 mod publish;

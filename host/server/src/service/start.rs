@@ -221,7 +221,7 @@ fn check_tags(tags: &BTreeMap<String, String>) -> Result<(), ServiceError> {
     Ok(())
 }
 
-fn check_key(key: &str) -> Result<(), ServiceError> {
+pub(super) fn check_key(key: &str) -> Result<(), ServiceError> {
     if key.is_empty() {
         return Err(ServiceError::KeyInvalid("is empty"));
     }

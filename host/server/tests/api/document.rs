@@ -33,6 +33,7 @@ const ROUTES: &[&str] = &[
     "POST /v1/runs/{id}/pause",
     "POST /v1/runs/{id}/resume",
     "POST /v1/runs/{id}/wake",
+    "POST /v1/runs/{id}/fork",
     "POST /v1/runs/{id}/events",
     "POST /v1/events/multicast",
     "POST /v1/schedules",

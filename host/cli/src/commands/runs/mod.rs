@@ -5,8 +5,11 @@ mod ask;
 mod bulk;
 mod cancel;
 mod causes;
+mod diff;
 mod export;
 mod filters;
+mod fork;
+mod history;
 mod journal;
 mod list;
 mod logs;
@@ -15,6 +18,7 @@ mod retry;
 mod show;
 mod status;
 mod timeline;
+mod travel;
 mod upgrade;
 pub(crate) mod wait;
 
@@ -64,6 +68,12 @@ pub(crate) enum Verb {
     Upgrade(upgrade::Args),
     /// Execute a run's journal again on this machine and compare every step
     Replay(replay::Args),
+    /// Step back and forth through the history of a run
+    Travel(travel::Args),
+    /// Start a run that begins as another one did, with edited results
+    Fork(fork::Args),
+    /// Compare two runs: how far they are the same, and the first difference
+    Diff(diff::Args),
 }
 
 pub(crate) async fn run(context: &Context, verb: Verb) -> Ended {
@@ -82,5 +92,8 @@ pub(crate) async fn run(context: &Context, verb: Verb) -> Ended {
         Verb::Retry(args) => retry::run(context, args).await,
         Verb::Upgrade(args) => upgrade::run(context, args).await,
         Verb::Replay(args) => replay::run(context, args).await,
+        Verb::Travel(args) => travel::run(context, args).await,
+        Verb::Fork(args) => fork::run(context, args).await,
+        Verb::Diff(args) => diff::run(context, args).await,
     }
 }

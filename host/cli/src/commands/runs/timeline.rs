@@ -54,6 +54,9 @@ impl Timeline<'_> {
         if let Some(parent) = run.parent {
             rows.push(("parent", parent.to_string()));
         }
+        if let Some(fork) = &run.forked_from {
+            rows.push(("forked from", format!("{} at position {}", fork.run, fork.at)));
+        }
         if let Some(published) = &run.published {
             rows.push(("shows", text::one_line(published.as_str(), 120)));
         }
@@ -148,6 +151,9 @@ impl Timeline<'_> {
                     false => format!(" from version {} to {}", was.version, to.version),
                 };
                 own("run", format!("upgraded{versions} to module {}", to.digest))
+            }
+            JournalEvent::RunForked { from, at, .. } => {
+                own("run", format!("forked from {from} at position {at}"))
             }
             JournalEvent::RunResumed => own("run", "resumed".into()),
             JournalEvent::WakeRequested => own("run", "woken by an operator".into()),

@@ -57,13 +57,15 @@ pub(crate) fn stuck() -> RunView {
     }
 }
 
-const STARTED: &str = r#"{"type":"RunStarted","data":{"origin":{
+/// The first entry.
+pub(crate) const STARTED: &str = r#"{"type":"RunStarted","data":{"origin":{
     "id":"0198c0de-7a2b-7c3d-8e4f-5a6b7c8d9e0f","workflow":"onboarding","version":"1.0",
     "digest":"sha256:0707070707070707070707070707070707070707070707070707070707070707","engine":1,
     "limits":{},"input_hash":"00000000000000000000000000000000","options":{},
     "started_at":"2026-05-01T09:30:00.000Z"},
     "input":{"email":"ada@example.com"},"due":"2026-05-01T09:30:00.000Z"}}"#;
-const ATTEMPT: &str = r#"{"type":"AttemptStarted","data":{"attempt":1}}"#;
+/// The second.
+pub(crate) const ATTEMPT: &str = r#"{"type":"AttemptStarted","data":{"attempt":1}}"#;
 const SEND: &str = r#"{"type":"TaskScheduled","data":{"op":1,"name":"send-email",
     "input":{"to":"ada@example.com","subject":"Please confirm that this address is yours"},
     "input_hash":"00000000000000000000000000000000","options":{}}}"#;

@@ -275,5 +275,6 @@ proptest! {
             happen(&mut b, &mut draws, &mut now, &mut live);
             check(&b, &live);
         }
+        fork::check_forks(&b);
     }
 }
