@@ -163,7 +163,7 @@ async fn two_runs_are_compared() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_journey_through_a_run_shows_every_step() {
-    let Fixture { server, cli, run, file, .. } = fixture().await;
+    let Fixture { server, cli, run, file, folder: _folder } = fixture().await;
     let journal = everstep_tests::journal(&server.client(), run.parse().unwrap()).await;
     server.kill();
     let args = ["runs", "travel", &file, "--module", &module()];
@@ -189,7 +189,7 @@ async fn a_journey_through_a_run_shows_every_step() {
 /// A real terminal: `script` gives the program one, and what is typed comes from a file.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn travelling_takes_over_a_terminal_and_gives_it_back() {
-    let Fixture { cli, file, folder, .. } = fixture().await;
+    let Fixture { server: _server, file, folder, .. } = fixture().await;
     let program = everstep_tests::everstep();
     let line = format!(
         "stty rows 30 cols 120; {} runs travel {file} --module {}",
@@ -225,5 +225,4 @@ async fn travelling_takes_over_a_terminal_and_gives_it_back() {
     assert!(screen.contains("begins run"), "{screen}");
     // Into the other screen and back.
     assert!(screen.contains("\u{1b}[?1049h") && screen.contains("\u{1b}[?1049l"), "{screen:?}");
-    let _ = cli;
 }

@@ -166,6 +166,8 @@ pub struct Forked {
     pub run: Run,
     /// Where the original's journal was cut.
     pub at: u64,
+    /// Why it cannot be a fork as it is: an edit may still make another run of it.
+    refused: Option<ForkRefusal>,
 }
 
 impl Draft {
@@ -287,10 +289,11 @@ impl Draft {
         Some(source)
     }
 
-    /// The journal of the fork when the original's is cut at this index: between two steps.
+    /// The journal of the fork when the original's is cut at this index: between two steps. It is to be
+    /// replayed and checked.
     ///
     /// # Errors
-    /// When there is nothing left for the fork to do, or it would take something from the original.
+    /// When an edit would be lost, or the fork would take something from the original.
     pub fn build(&self, cut: usize, request: &ForkRequest) -> Result<Forked, ForkRefusal> {
         let at = self.first + cut as u64;
         // What is told in the step behind the cut is decided anew with it.
@@ -301,11 +304,13 @@ impl Draft {
         let mut entries = self.entries[..cut].to_vec();
         let source = self.rename(&mut entries, request, at)?;
         let run = Run::fold(&entries, 0)?;
-        if run.record().is_terminal() {
-            return Err(ForkRefusal::Ended { at });
-        }
-        if run.record().cancel.is_some() {
-            return Err(ForkRefusal::Cancelled { at });
+        let refused = match run.record() {
+            record if record.is_terminal() => Some(ForkRefusal::Ended { at }),
+            record if record.cancel.is_some() => Some(ForkRefusal::Cancelled { at }),
+            _ => None,
+        };
+        if refused.is_some() {
+            return Ok(Forked { entries, run, at, refused });
         }
         let mut messages = self.adopt_children(&mut entries, &run, request, at)?;
         messages.extend(
@@ -319,7 +324,7 @@ impl Draft {
             event: JournalEvent::RunForked { from: source, at, messages },
         });
         let run = Run::fold(&entries, 0)?;
-        Ok(Forked { entries, run, at })
+        Ok(Forked { entries, run, at, refused: None })
     }
 
     /// Makes the journal that of another run. Returns whose it was.
@@ -400,6 +405,14 @@ fn forked_origin(origin: &Origin, first: u64, at: u64, request: &ForkRequest) ->
 }
 
 impl Forked {
+    /// Whether it can be a fork as it is.
+    ///
+    /// # Errors
+    /// When the run has ended there, or was asked to stop.
+    pub fn check(&self) -> Result<(), ForkRefusal> {
+        self.refused.clone().map_or(Ok(()), Err)
+    }
+
     /// The commit that makes the fork exist. `published` is what the original showed of itself there.
     ///
     /// # Errors

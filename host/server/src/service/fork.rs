@@ -149,7 +149,10 @@ fn plan(
     loop {
         let built = draft.build(cut, request)?;
         match replay(module, &built) {
-            Ok(guest) => return decide(module, built, guest, anew, request),
+            Ok(guest) => {
+                built.check()?;
+                return decide(module, built, guest, anew, request);
+            }
             Err((ReplayError::Divergence(_), Some(step))) if goes_astray(draft, &step, cut) => {
                 cut = usize::try_from(step.seq).unwrap_or(0);
                 anew = Some(step);
@@ -170,7 +173,11 @@ type Guest = (Option<WorkflowInstance>, Option<Payload>);
 
 fn replay(module: &Arc<Module>, built: &Forked) -> Result<Guest, (ReplayError, Option<Step>)> {
     let (record, input) = (built.run.record(), built.run.input().clone());
-    let Some(attempt) = record.attempt_under_way() else { return Ok((None, None)) };
+    // One that has ended is replayed, too: the edits may make another end of it.
+    let attempt = record.attempt;
+    if attempt == 0 {
+        return Ok((None, None));
+    }
     let mut replayer = Replayer::new(Arc::clone(module), record, input, attempt);
     let pushed = built.entries.iter().try_for_each(|entry| replayer.push(entry));
     match pushed.and_then(|()| replayer.catch_up()) {
@@ -190,6 +197,7 @@ fn decide(
     let at = built.at;
     let commit = built.commit(published)?;
     let Some(step) = anew else { return Ok((commit, at)) };
+    let instance = instance.filter(|_| commit.record.attempt_under_way() == Some(step.attempt));
     let (mut run, now) = (built.run, request.now.max(commit.record.updated_at));
     let delivery = Delivery { at: now, ..step.delivery };
     // Side values are taken from the journal; children are the fork's own.

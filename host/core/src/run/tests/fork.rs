@@ -170,7 +170,8 @@ fn a_run_that_has_ended_or_was_asked_to_stop_is_forked_earlier() {
     b.external(External::Cancel { reason: "r".into(), grace_ms: 10 }, t(50)).unwrap();
     let code = |b: &Bench, at: u64| {
         let draft = Draft::new(&b.journal, 0, at, &[]).unwrap();
-        draft.build(draft.len(), &to()).map_or_else(|refused| refused.code(), |_| "fine")
+        let forked = draft.build(draft.len(), &to()).unwrap();
+        forked.check().map_or_else(|refused| refused.code(), |()| "fine")
     };
     assert_eq!(code(&b, before), "fine");
     assert_eq!(code(&b, before + 1), "fork.cancelled");
@@ -190,12 +191,8 @@ pub(super) fn check_forks(b: &Bench) {
     for at in first + 1..=first + journal.len() as u64 {
         let draft = Draft::new(journal, first, at, &[]).unwrap();
         let forked = match draft.build(draft.len(), &to()) {
-            Ok(forked) => forked,
-            Err(
-                ForkRefusal::Ended { .. }
-                | ForkRefusal::Cancelled { .. }
-                | ForkRefusal::ChildTold { .. },
-            ) => continue,
+            Ok(forked) if forked.check().is_ok() => forked,
+            Ok(_) | Err(ForkRefusal::ChildTold { .. }) => continue,
             Err(other) => panic!("{other}"),
         };
         assert_eq!(Run::fold(&forked.entries, 0).unwrap(), forked.run);
