@@ -9,7 +9,7 @@ use super::leaf;
 use super::schema::{alike, below};
 use serde_json::Value;
 use std::cell::Cell;
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 
 /// The detail of what is too complex to judge.
 pub(super) const CANNOT: &str = "cannot be compared";
@@ -45,7 +45,7 @@ pub(super) fn differences(old: &Value, new: &Value, used: Use, sub_is_old: bool)
     let (sub, sup) = if sub_is_old { (old, new) } else { (new, old) };
     let document = |root| Document { root, budget: &budget };
     let (of_sub, of_sup) = (document(sub), document(sup));
-    let mut walk = Walk { sub: of_sub, sup: of_sup, used, sub_is_old, open: HashSet::new() };
+    let mut walk = Walk { sub: of_sub, sup: of_sup, used, sub_is_old, open: BTreeSet::new() };
     walk.schemas(sub, sup, "", 0)
 }
 
@@ -55,7 +55,7 @@ struct Walk<'a> {
     sup: Document<'a>,
     used: Use,
     sub_is_old: bool,
-    open: HashSet<(String, String)>,
+    open: BTreeSet<(String, String)>,
 }
 
 impl Walk<'_> {

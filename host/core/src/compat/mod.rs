@@ -3,8 +3,8 @@
 //! place of another. Whoever deploys a module asks here; nothing is decided here.
 //!
 //! Invariant: what cannot be shown to be compatible is [`Verdict::Narrowing`]. One thing is taken
-//! for granted: nobody sends fields that a schema does not name, unless it has
-//! `additionalProperties`. Without this, every new optional field would break someone.
+//! for granted: nobody sends fields that the schema, or the alternative that is meant, does not
+//! name, unless it has `additionalProperties`. Else every new optional field would break someone.
 
 mod accepts;
 mod expand;

@@ -92,6 +92,8 @@ pub(super) fn alike(a: (&Value, &Value), b: (&Value, &Value)) -> bool {
             if seen.insert(reference) {
                 match (resolve(a.0, reference), resolve(b.0, reference)) {
                     (Some(x), Some(y)) => pending.push((x, y)),
+                    // What leads nowhere in both has not changed.
+                    (None, None) => {}
                     _ => return false,
                 }
             }
