@@ -16,7 +16,8 @@ pub use upgrade::{
     Finding, FindingGroup, ProgressLine, UpgradeBody, UpgradeProgress, UpgradeReport, cause_summary,
 };
 pub use workflows::{
-    DefaultBody, RollbackBody, RolledBack, UploadOptions, VersionView, WorkflowList, WorkflowView,
+    DefaultBody, InterfaceChange, RollbackBody, RolledBack, UploadOptions, VersionView,
+    WorkflowList, WorkflowView,
 };
 
 use crate::event::{Entry, StuckCause};
@@ -405,6 +406,9 @@ pub struct Uploaded {
     pub active: bool,
     /// The module.
     pub module: ModuleView,
+    /// What it changes for those who use its workflows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<InterfaceChange>,
     /// What became of the open runs of the versions that it replaces; none when it replaces none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upgrade: Option<UpgradeReport>,
@@ -434,4 +438,7 @@ pub struct Problem {
     /// What was found when open runs were replayed on another module.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upgrade: Option<Box<UpgradeReport>>,
+    /// What an upload changes for those who use its workflows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<InterfaceChange>,
 }

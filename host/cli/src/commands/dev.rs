@@ -94,8 +94,7 @@ async fn cycle(context: &Context, client: &Client, folder: &Path) -> Result<(), 
         let line = format!("built {} ({size}) in {took}", component.name);
         report(context, &line, &json!({"event": "built", "component": component}))?;
         // Whoever develops wants open runs to follow the code as far as they can.
-        let options =
-            UploadOptions { replace: true, allow_diverging: true, ..UploadOptions::default() };
+        let options = UploadOptions::forced();
         let uploaded = upload::upload(&context.output, client, &component.path, options).await?;
         match gate::answer(context, uploaded) {
             Ok(uploaded) => {

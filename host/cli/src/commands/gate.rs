@@ -5,7 +5,7 @@ use crate::context::Context;
 use crate::exit::{Ended, Exit, Failure};
 use crate::output::{Output, Progress};
 use crate::text;
-use everstep_client::{ClientError, Finding, UpgradeProgress, UpgradeReport};
+use everstep_client::{ClientError, Finding, InterfaceChange, UpgradeProgress, UpgradeReport};
 
 /// How open runs that do not pass are to be treated.
 #[derive(Debug, Clone, Copy, clap::Args)]
@@ -44,6 +44,9 @@ impl<'a> Watch<'a> {
 pub(crate) fn answer<T>(context: &Context, answer: Result<T, ClientError>) -> Result<T, Failure> {
     answer.map_err(|error| {
         let ClientError::Problem(problem) = &error else { return error.into() };
+        if !context.output.is_json() {
+            changes(&problem.changes).iter().for_each(|line| context.output.note(line));
+        }
         let Some(report) = &problem.upgrade else { return error.into() };
         let shown = if context.output.is_json() {
             context.output.value(report)
@@ -56,6 +59,16 @@ pub(crate) fn answer<T>(context: &Context, answer: Result<T, ClientError>) -> Re
             Err(failure) => failure,
         }
     })
+}
+
+/// What a module changes for those who use its workflows, one line each.
+pub(crate) fn changes(changes: &[InterfaceChange]) -> Vec<String> {
+    let line = |it: &InterfaceChange| {
+        let InterfaceChange { workflow, was, version, change } = it;
+        let versions = if was == version { was.clone() } else { format!("{was} → {version}") };
+        text::one_line(&format!("{workflow} {versions}, {change}"), 200)
+    };
+    changes.iter().map(line).collect()
 }
 
 /// Prints the report of a check that was not refused.

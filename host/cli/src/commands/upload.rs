@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 A version names one module. With --replace the component takes the place of the modules that have its \
-versions: every open run of theirs is replayed on it first, on the server, without effects. When all \
+versions. Every open run of theirs is replayed on it first, on the server, without effects. When all \
 pass they are moved to it; when one does not, nothing changes, the report says why, and the exit code \
 is 5.
 
@@ -28,13 +28,25 @@ pub(crate) struct Args {
     /// Put it in the place of modules that have its versions, and move their open runs
     #[arg(long)]
     replace: bool,
+    /// Take it although what worked for callers and readers may fail
+    #[arg(long)]
+    allow_narrowing: bool,
+    /// Take it although its tasks ask for hosts or secrets that they did not ask for before
+    #[arg(long)]
+    allow_grants: bool,
     #[command(flatten)]
     gate: gate::Options,
 }
 
 pub(crate) async fn run(context: &Context, args: Args) -> Ended {
     let gate::Options { allow_diverging, dry_run } = args.gate;
-    let options = UploadOptions { replace: args.replace, allow_diverging, dry_run };
+    let options = UploadOptions {
+        replace: args.replace,
+        allow_diverging,
+        allow_narrowing: args.allow_narrowing,
+        allow_grants: args.allow_grants,
+        dry_run,
+    };
     let uploaded = upload(&context.output, &context.client()?, &args.file, options).await;
     let uploaded = gate::answer(context, uploaded?)?;
     if context.output.is_json() {
@@ -44,6 +56,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Ended {
     if !uploaded.created && uploaded.upgrade.is_none() {
         context.output.note("the server has it already");
     }
+    gate::changes(&uploaded.changes).iter().for_each(|line| context.output.note(line));
     if let Some(report) = &uploaded.upgrade {
         gate::show(context, report);
     }

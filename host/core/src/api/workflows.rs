@@ -1,7 +1,8 @@
 //! Workflows, their versions, and what new runs get: the registry as people see and change it.
 
 use super::UpgradeReport;
-use crate::publication::Change;
+use crate::compat::Change;
+use crate::publication;
 use crate::{Digest, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -12,8 +13,40 @@ pub struct UploadOptions {
     pub replace: bool,
     /// Move the runs that pass although others do not; those stay on their module.
     pub allow_diverging: bool,
+    /// Take it although what worked for callers and readers may fail.
+    pub allow_narrowing: bool,
+    /// Take it although its tasks ask for hosts or secrets that they did not ask for before.
+    pub allow_grants: bool,
     /// Only say what would happen.
     pub dry_run: bool,
+}
+
+impl UploadOptions {
+    /// Everything is taken.
+    #[must_use]
+    pub fn forced() -> Self {
+        Self {
+            replace: true,
+            allow_diverging: true,
+            allow_narrowing: true,
+            allow_grants: true,
+            dry_run: false,
+        }
+    }
+}
+
+/// What an upload changes for those who use a workflow.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InterfaceChange {
+    /// The workflow.
+    pub workflow: String,
+    /// The version that it is compared with: the one that is replaced, or what new runs got before.
+    pub was: String,
+    /// The version in the new module.
+    pub version: String,
+    /// What is different.
+    #[serde(flatten)]
+    pub change: Change,
 }
 
 /// A workflow, as the registry shows it.
@@ -31,7 +64,7 @@ pub struct WorkflowView {
     pub versions: Vec<VersionView>,
     /// What was changed, oldest first; the last 100.
     #[serde(default)]
-    pub changes: Vec<Change>,
+    pub changes: Vec<publication::Change>,
 }
 
 /// A version of a workflow.

@@ -29,6 +29,10 @@ const WASM: &str = "application/wasm";
             have. Their open runs are tried on it first, and then moved."),
         ("allow_diverging" = Option<bool>, Query, description = "Move the runs that pass although \
             others do not."),
+        ("allow_narrowing" = Option<bool>, Query, description = "Take it although what worked for \
+            callers and readers may fail."),
+        ("allow_grants" = Option<bool>, Query, description = "Take it although its tasks ask for \
+            hosts or secrets that they did not ask for before."),
         ("dry_run" = Option<bool>, Query, description = "Only say what would happen.")),
     request_body(content = Vec<u8>, content_type = "application/wasm"),
     responses(
@@ -49,6 +53,8 @@ pub(super) async fn upload(
     let options = UploadOptions {
         replace: params.flag("replace")?,
         allow_diverging: params.flag("allow_diverging")?,
+        allow_narrowing: params.flag("allow_narrowing")?,
+        allow_grants: params.flag("allow_grants")?,
         dry_run: params.flag("dry_run")?,
     };
     params.finish()?;

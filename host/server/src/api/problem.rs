@@ -111,6 +111,12 @@ impl ApiError {
                 Self::Service(ServiceError::Diverges(report)) => Some(report.clone()),
                 _ => None,
             },
+            changes: match self {
+                Self::Service(ServiceError::Narrows(it) | ServiceError::AsksForMore(it)) => {
+                    it.clone()
+                }
+                _ => Vec::new(),
+            },
         }
     }
 }
@@ -159,6 +165,8 @@ fn service_status(error: &ServiceError) -> StatusCode {
         | E::ModuleInUse { .. }
         | E::NothingToRollBack(_)
         | E::Diverges(_)
+        | E::Narrows(_)
+        | E::AsksForMore(_)
         | E::ReferenceTaken { .. }
         | E::Refused(Refusal::IllegalTransition { .. } | Refusal::AlreadySo(_)) => {
             StatusCode::CONFLICT

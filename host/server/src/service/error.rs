@@ -1,7 +1,8 @@
 //! Why the service refuses a request. Each error has a stable code, which `docs/errors.md`
 //! documents, and a fix that says what to do; the HTTP layer turns them into problems.
 
-use everstep_core::api::UpgradeReport;
+use everstep_core::api::{InterfaceChange, UpgradeReport};
+use everstep_core::compat::Verdict;
 use everstep_core::schedule::SpecError;
 use everstep_core::{Digest, ForkRefusal, InvalidKey, Refusal, RunId, ScheduleId};
 use everstep_engine::ModuleError;
@@ -168,6 +169,12 @@ pub enum ServiceError {
     /// Open runs cannot go on on the module that they were to be moved to.
     #[error("{} of {} open runs cannot go on on the new module", .0.failed, .0.runs)]
     Diverges(Box<UpgradeReport>),
+    /// What worked for those who use a workflow may fail.
+    #[error("the module narrows what its users may rely on: {}", first_change(.0, Verdict::Narrowing))]
+    Narrows(Vec<InterfaceChange>),
+    /// Tasks ask for hosts or secrets that they did not ask for before.
+    #[error("the module asks for more than before: {}", first_change(.0, Verdict::Grant))]
+    AsksForMore(Vec<InterfaceChange>),
     /// An input schema of the manifest cannot be used.
     #[error("the input schema of workflow `{workflow}` version `{version}` is wrong: {problem}")]
     Schema {
@@ -263,6 +270,8 @@ impl ServiceError {
             Self::NothingToRollBack(_) => "workflow.nothing_to_roll_back",
             Self::TooManyVersions(_) => "workflow.too_many_versions",
             Self::Diverges(_) => "upgrade.diverges",
+            Self::Narrows(_) => "module.narrows",
+            Self::AsksForMore(_) => "module.asks_for_more",
             Self::Schema { .. } => "module.schema",
             Self::ScheduleNotFound(_) => "schedule.not_found",
             Self::Spec(error) => error.code(),
@@ -358,6 +367,14 @@ impl ServiceError {
                  on their module"
                     .into()
             }
+            Self::Narrows(_) => {
+                "keep the interface as it was, or say `--allow-narrowing` when its users are ready"
+                    .into()
+            }
+            Self::AsksForMore(_) => {
+                "say `--allow-grants` when its tasks may reach that; `--dry-run` shows all changes"
+                    .into()
+            }
             Self::Schema { .. } => {
                 "correct the schema: no references to other documents, no look-around in patterns"
                     .into()
@@ -442,4 +459,15 @@ fn listed(names: &[String]) -> String {
         text.push_str(&format!(" and {} more", names.len() - MAX_LISTED));
     }
     text
+}
+
+/// The first change of a kind, and how many more there are.
+fn first_change(changes: &[InterfaceChange], verdict: Verdict) -> String {
+    let mut of_kind = changes.iter().filter(|it| it.change.verdict == verdict);
+    let Some(first) = of_kind.next() else { return String::new() };
+    let more = match of_kind.count() {
+        0 => String::new(),
+        more => format!(" (and {more} more)"),
+    };
+    format!("{} {}: {}{more}", first.workflow, first.version, first.change)
 }

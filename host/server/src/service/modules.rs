@@ -5,7 +5,8 @@
 use super::publish::{Plan, Replaced, refused};
 use super::registry::Index;
 use super::{Service, ServiceError, schema};
-use everstep_core::api::{ModuleView, UpgradeProgress, UploadOptions, Uploaded};
+use everstep_core::api::{InterfaceChange, ModuleView, UpgradeProgress, UploadOptions, Uploaded};
+use everstep_core::compat::{self, Verdict};
 use everstep_core::manifest::WorkflowDefinition;
 use everstep_core::{Digest, Manifest};
 use everstep_store::{ModuleRecord, NewModule};
@@ -51,16 +52,19 @@ impl Service {
         let (module, new) = self.accept(bytes).await?;
         let index = self.registry.refresh(&*self.parts.store).await?;
         let plan = self.plan(&index, &module, options.replace).await?;
+        let changes = interface_changes(&index, &module);
         if plan.changes.is_empty() && new.is_none() {
-            let (created, active, upgrade) = (false, true, None);
+            let (created, active, upgrade, changes) = (false, true, None, Vec::new());
             let module = self.module_view(&module).await?;
-            return Ok(Uploaded { created, active, module, upgrade });
+            return Ok(Uploaded { created, active, module, changes, upgrade });
         }
+        check_changes(&changes, options)?;
         let created = new.is_some();
         let activated = self.activate(new, plan, options, Arc::new(observer)).await?;
         tracing::info!(digest = %module.digest, size = module.size, "module uploaded");
         let module = self.module_view(&module).await?;
-        Ok(Uploaded { created, active: !options.dry_run, module, upgrade: activated })
+        let active = !options.dry_run;
+        Ok(Uploaded { created, active, module, changes, upgrade: activated })
     }
 
     /// The module with these bytes, and what is to be stored when it is not there.
@@ -159,6 +163,43 @@ impl Service {
         let bytes = self.parts.store.module_bytes(digest).await?;
         bytes.ok_or(ServiceError::ModuleNotFound(digest))
     }
+}
+
+/// What the module changes for those who use its workflows, compared with what it replaces or with what
+/// new runs got before.
+fn interface_changes(index: &Index, module: &ModuleRecord) -> Vec<InterfaceChange> {
+    let mut changes = Vec::new();
+    for new in &module.manifest.workflows {
+        let Ok(publication) = index.publication(&new.name) else { continue };
+        let same = publication.version(&new.version);
+        let Some(before) = same.or_else(|| publication.current()) else { continue };
+        let Some(old) = index.definition(before.digest, &new.name, &before.version) else {
+            continue;
+        };
+        let (was, now) = ((&old.module.manifest, old.workflow()), (&module.manifest, new));
+        changes.extend(compat::compare(was, now).into_iter().map(|change| InterfaceChange {
+            workflow: new.name.clone(),
+            was: before.version.clone(),
+            version: new.version.clone(),
+            change,
+        }));
+    }
+    changes
+}
+
+/// Refuses what nobody has allowed. A dry run shows it instead.
+fn check_changes(changes: &[InterfaceChange], options: UploadOptions) -> Result<(), ServiceError> {
+    if options.dry_run {
+        return Ok(());
+    }
+    let has = |verdict| changes.iter().any(|it| it.change.verdict == verdict);
+    if has(Verdict::Narrowing) && !options.allow_narrowing {
+        return Err(ServiceError::Narrows(changes.to_vec()));
+    }
+    if has(Verdict::Grant) && !options.allow_grants {
+        return Err(ServiceError::AsksForMore(changes.to_vec()));
+    }
+    Ok(())
 }
 
 fn view(module: &ModuleRecord, open: &BTreeMap<Digest, u64>) -> ModuleView {

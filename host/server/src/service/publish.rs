@@ -209,7 +209,7 @@ impl Service {
         if let Rollback::Replace { version, from, to } = back {
             plan.replaced.push(Replaced { workflow: name.to_owned(), version, from, to });
         }
-        let options = UploadOptions { replace: true, allow_diverging, dry_run };
+        let options = UploadOptions { allow_diverging, dry_run, ..UploadOptions::forced() };
         let upgrade = self.activate(None, plan, options, Arc::new(observer)).await?;
         Ok(RolledBack { workflow: view(&publication), upgrade })
     }

@@ -101,3 +101,74 @@ async fn modules_that_are_not_there_are_not_found() {
     }
     fixture.get("/v1/modules/sha256:12").await.problem(400, "request.invalid");
 }
+
+#[tokio::test]
+async fn changes_that_break_callers_and_new_grants_need_a_word() {
+    let fixture = Fixture::new().await;
+    let with_input = |version: &str, required: &[&str]| {
+        let properties = json!({"user": {"type": "string"}, "team": {"type": "string"}});
+        let input = json!({"type": "object", "properties": properties, "required": required});
+        wasm::manifest("w", version, &json!({"input": input}))
+    };
+    let post = async |query: &str, manifest: &serde_json::Value| {
+        let path = format!("/v1/modules{query}");
+        fixture.post(&path, "application/wasm", wasm::module(manifest)).await
+    };
+    assert_eq!(post("", &with_input("1", &["user"])).await.status, 201);
+    // Wider is shown and taken.
+    let wider: Uploaded = post("", &with_input("2", &[])).await.good();
+    assert_eq!((wider.changes.len(), wider.changes[0].was.as_str()), (1, "1"), "{wider:?}");
+
+    let narrower = with_input("3", &["team", "user"]);
+    let problem = post("", &narrower).await.problem(409, "module.narrows");
+    assert!(problem.detail.contains("w 3: narrowing: input /"), "{problem:?}");
+    assert_eq!(problem.changes.len(), 2, "{problem:?}");
+    let preview: Uploaded = post("?dry_run=true", &narrower).await.good();
+    assert_eq!((preview.active, preview.changes.len()), (false, 2));
+    assert_eq!(fixture.store.modules().await.unwrap().len(), 2);
+    assert_eq!(post("?allow_narrowing=true", &narrower).await.status, 201);
+
+    let mut greedy = with_input("4", &["team", "user"]);
+    greedy["tasks"] = json!([{"name": "pay", "grants": {"hosts": ["pay.example.com"]}}]);
+    let problem = post("", &greedy).await.problem(409, "module.asks_for_more");
+    assert!(problem.detail.contains("pay.example.com"), "{problem:?}");
+    assert_eq!(post("?allow_grants=true", &greedy).await.status, 201);
+    post("?replace=maybe", &greedy).await.problem(400, "request.invalid");
+}
+
+#[tokio::test]
+async fn what_new_runs_get_is_chosen_taken_back_and_closed() {
+    let fixture = Fixture::new().await;
+    for version in ["1", "2"] {
+        fixture.publish("w", version, json!({})).await;
+    }
+    let show = async || fixture.get("/v1/workflows/w").await.json();
+    assert_eq!(show().await["current"], "2");
+    let path = "/v1/workflows/w/default";
+    fixture.post_json(path, &json!({"version": "1"})).await.good::<serde_json::Value>();
+    assert_eq!((&show().await["current"], &show().await["default"]), (&json!("1"), &json!("1")));
+    fixture.post_json(path, &json!({"version": "9"})).await.problem(422, "run.unknown_version");
+    let listed = fixture.get("/v1/workflows").await.json();
+    assert_eq!(listed["workflows"][0]["versions"].as_array().unwrap().len(), 2);
+
+    let rollback = "/v1/workflows/w/rollback";
+    let preview = fixture.post_json(rollback, &json!({"dry_run": true})).await.json();
+    assert_eq!(
+        (&preview["workflow"]["current"], &show().await["current"]),
+        (&json!("2"), &json!("1"))
+    );
+    for current in ["2", "1"] {
+        fixture.post_json(rollback, &json!({})).await.good::<serde_json::Value>();
+        assert_eq!(show().await["current"], current);
+    }
+    let nothing = fixture.post_json(rollback, &json!({})).await;
+    nothing.problem(409, "workflow.nothing_to_roll_back");
+
+    let digest = show().await["versions"][0]["digest"].as_str().unwrap().to_owned();
+    let retire = format!("/v1/modules/{digest}/retire");
+    fixture.post_json(&retire, &json!({})).await.problem(409, "version.is_default");
+    fixture.post_json(path, &json!({})).await.good::<serde_json::Value>();
+    fixture.start(&json!({"workflow": "w", "version": "1"})).await;
+    fixture.post_json(&retire, &json!({})).await.problem(409, "module.in_use");
+    fixture.get("/v1/workflows/x").await.problem(422, "run.unknown_workflow");
+}
