@@ -1,7 +1,7 @@
 //! Replaying journals: feeding a guest what it was told before and checking that it asks for the
 //! same again. The host rebuilds runs with it, `everstep runs replay` verifies with it.
 
-use everstep_core::{Activation, Divergence, Entry, Payload, Record, Refusal, Step, Steps};
+use everstep_core::{Activation, Digest, Divergence, Entry, Payload, Record, Refusal, Step, Steps};
 use everstep_engine::{ActivationError, Module, RunContext, WorkflowInstance};
 use std::sync::Arc;
 
@@ -122,6 +122,20 @@ pub fn verify(
     journal: &[Entry],
     first: u64,
 ) -> Result<Verified, ReplayError> {
+    Ok(audit(module, journal, first)?.0)
+}
+
+/// [`verify`], and the hash of the guest's state behind the last activation; none when the attempt
+/// had not begun, or when the module's engine has no
+/// [`state_hashes`](everstep_engine::EngineOptions::state_hashes).
+///
+/// # Errors
+/// See [`verify`].
+pub fn audit(
+    module: &Arc<Module>,
+    journal: &[Entry],
+    first: u64,
+) -> Result<(Verified, Option<Digest>), ReplayError> {
     let run = everstep_core::Run::fold(journal, first)?;
     let (record, entries) = (run.record(), journal.len() as u64);
     let mut replayer =
@@ -129,6 +143,8 @@ pub fn verify(
     for entry in journal {
         replayer.push(entry)?;
     }
-    let (_, activations) = replayer.finish()?;
-    Ok(Verified { entries, activations, attempt: record.attempt })
+    let (instance, activations) = replayer.finish()?;
+    let memory = instance.map_or(Ok(None), |mut instance| instance.state_hash());
+    let memory = memory.map_err(|error| ReplayError::Guest { seq: record.length, error })?;
+    Ok((Verified { entries, activations, attempt: record.attempt }, memory))
 }
