@@ -65,6 +65,10 @@ pub struct EngineOptions {
     pub describe_fuel: u64,
     /// What tasks may ask for by name, if their grants say so.
     pub secrets: Secrets,
+    /// Whether [`crate::WorkflowInstance::state_hash`] has something to tell. For audits and tests:
+    /// modules are compiled with probes that read their memory, and not kept on disk. Guests do the
+    /// same with probes as without.
+    pub state_hashes: bool,
 }
 
 /// Values by name that are shown to nobody but tasks that are granted them.
@@ -107,6 +111,7 @@ impl Default for EngineOptions {
             describe_timeout: Duration::from_secs(5),
             describe_fuel: 500_000_000,
             secrets: Secrets::default(),
+            state_hashes: false,
         }
     }
 }

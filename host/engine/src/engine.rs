@@ -5,9 +5,11 @@ use crate::cache::DiskCache;
 use crate::config::{EngineOptions, TICK, wasmtime_config};
 use crate::error::{EngineError, LoadError, ModuleError};
 use crate::module::{Facts, Linked, Module};
+use crate::probe;
 use crate::resident::Resident;
 use crate::validate;
 use everstep_core::Digest;
+use std::borrow::Cow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use wasmtime::component::Component;
 
@@ -47,8 +49,11 @@ impl Engine {
         let sandbox = |error: wasmtime::Error| EngineError::Sandbox(format!("{error:#}"));
         let wasmtime = wasmtime::Engine::new(&wasmtime_config(&options)).map_err(sandbox)?;
         let disk = match &options.cache_dir {
-            Some(dir) => Some(DiskCache::open(dir, &wasmtime, options.cache_bytes_max)?),
-            None => None,
+            // Code with probes must never be taken for code without.
+            Some(dir) if !options.state_hashes => {
+                Some(DiskCache::open(dir, &wasmtime, options.cache_bytes_max)?)
+            }
+            _ => None,
         };
         start_epoch(&wasmtime).map_err(|error| EngineError::Sandbox(error.to_string()))?;
         let resident = Mutex::new(Resident::new(options.loaded_bytes_max));
@@ -135,7 +140,13 @@ impl Engine {
     fn compile_now(&self, digest: Digest, bytes: &[u8]) -> Result<Arc<Module>, ModuleError> {
         let shared = &self.0.shared;
         validate::check_bytes(bytes, shared.options.module_bytes_max)?;
-        let component = Component::from_binary(&shared.wasmtime, bytes)
+        let code = match shared.options.state_hashes {
+            true => probe::instrument(bytes, validate::validator())
+                .map_err(|error| ModuleError::CompileFailed(error.to_string()))?
+                .into(),
+            false => Cow::Borrowed(bytes),
+        };
+        let component = Component::from_binary(&shared.wasmtime, &code)
             .map_err(|error| ModuleError::CompileFailed(format!("{error:#}")))?;
         let linked = Linked::new(shared, &component)?;
         let manifest = Arc::new(linked.describe(shared)?);

@@ -8,11 +8,13 @@ use crate::engine::Shared;
 use crate::error::ActivationError;
 use crate::fault::{Circumstances, explain};
 use crate::module::Module;
+use crate::probe;
 use crate::state::{Phase, RunContext, WorkflowState};
-use everstep_core::{Activation, Completion, Delivery, Failure, OpResult, Payload, Step};
+use everstep_core::{Activation, Completion, Delivery, Digest, Failure, OpResult, Payload, Step};
 use std::sync::Arc;
 use std::time::Duration;
 use wasmtime::Store;
+use wasmtime::component::Instance;
 
 /// Resource handles that one instance may hold: enough for streams and clocks, too few to hurt.
 const HANDLES: usize = 10_000;
@@ -55,6 +57,8 @@ pub struct WorkflowInstance {
     module: Arc<Module>,
     store: Store<WorkflowState>,
     guest: Guest,
+    /// What the probes are found by; only where state hashes are wanted.
+    probed: Option<Instance>,
     fuel: u64,
     fuel_used: u64,
     ticks: u64,
@@ -84,11 +88,19 @@ impl WorkflowInstance {
         }
         let state = WorkflowState::for_run(run, Arc::clone(module.manifest()));
         let mut store = new_store(shared, state, fuel, timeout);
-        match pre.instantiate(&mut store) {
-            Ok(guest) => Ok(Self {
+        let instantiated = match shared.options.state_hashes {
+            false => pre.instantiate(&mut store).map(|guest| (guest, None)),
+            true => pre
+                .instance_pre()
+                .instantiate(&mut store)
+                .and_then(|instance| Ok((Guest::new(&mut store, &instance)?, Some(instance)))),
+        };
+        match instantiated {
+            Ok((guest, probed)) => Ok(Self {
                 module: Arc::clone(module),
                 store,
                 guest,
+                probed,
                 fuel,
                 fuel_used: 0,
                 ticks: ticks(timeout),
@@ -173,6 +185,23 @@ impl WorkflowInstance {
     /// outcome, in order: a backtrace each. Nothing unless the instance is a traced one.
     pub fn take_traces(&mut self) -> Vec<String> {
         std::mem::take(&mut self.store.data_mut().traces)
+    }
+
+    /// The hash of all that the guest is between two activations: the contents and sizes of its
+    /// linear memories and its mutable globals. Two instances with the same hash go on the same way
+    /// from here. None unless the engine was set up with
+    /// [`state_hashes`](crate::EngineOptions::state_hashes).
+    ///
+    /// # Errors
+    /// [`ActivationError::Discarded`] after an error; see there for the others.
+    pub fn state_hash(&mut self) -> Result<Option<Digest>, ActivationError> {
+        if self.discarded {
+            return Err(ActivationError::Discarded);
+        }
+        let Some(instance) = &self.probed else { return Ok(None) };
+        refuel(&mut self.store, u64::MAX, self.ticks);
+        probe::hash(&mut self.store, instance)
+            .map_err(|error| explain_in(&mut self.store, &error, u64::MAX))
     }
 
     /// The module that it executes.

@@ -21,6 +21,7 @@ mod imports;
 mod instance;
 mod logs;
 mod module;
+mod probe;
 mod random;
 mod resident;
 mod state;

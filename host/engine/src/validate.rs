@@ -41,10 +41,15 @@ pub(crate) fn check_bytes(bytes: &[u8], limit: usize) -> Result<(), ModuleError>
     if bytes.get(4..8) == Some(&[1, 0, 0, 0]) {
         return Err(ModuleError::CoreModule);
     }
-    Validator::new_with_features(features())
+    validator()
         .validate_all(bytes)
         .map(drop)
         .map_err(|error| ModuleError::Invalid(error.to_string()))
+}
+
+/// A validator for the fixed feature set.
+pub(crate) fn validator() -> Validator {
+    Validator::new_with_features(features())
 }
 
 /// Checks the names of what the component takes and gives. Linking checks the types.

@@ -1,7 +1,9 @@
 //! Replaying journals: feeding a guest what it was told before and checking that it asks for the
 //! same again. The host rebuilds runs with it, `everstep runs replay` verifies with it.
 
-use everstep_core::{Activation, Divergence, Entry, Payload, Record, Refusal, Run, Step, Steps};
+use everstep_core::{
+    Activation, Digest, Divergence, Entry, Payload, Record, Refusal, Run, Step, Steps,
+};
 use everstep_engine::{ActivationError, Module, RunContext, WorkflowInstance};
 use std::sync::Arc;
 
@@ -151,6 +153,20 @@ pub fn verify(
     journal: &[Entry],
     first: u64,
 ) -> Result<Verified, ReplayError> {
+    Ok(audit(module, journal, first)?.0)
+}
+
+/// [`verify`], and the hash of the guest's state behind the last activation; none when the attempt
+/// had not begun, or when the module's engine has no
+/// [`state_hashes`](everstep_engine::EngineOptions::state_hashes).
+///
+/// # Errors
+/// See [`verify`].
+pub fn audit(
+    module: &Arc<Module>,
+    journal: &[Entry],
+    first: u64,
+) -> Result<(Verified, Option<Digest>), ReplayError> {
     let run = Run::fold(journal, first)?;
     let (record, entries) = (run.record(), journal.len() as u64);
     let mut replayer =
@@ -159,6 +175,8 @@ pub fn verify(
         replayer.push(entry)?;
     }
     replayer.catch_up()?;
-    let Replayer { activations, published, attempt, .. } = replayer;
-    Ok(Verified { entries, activations, attempt, run, published })
+    let Replayer { activations, published, attempt, instance, .. } = replayer;
+    let memory = instance.map_or(Ok(None), |mut instance| instance.state_hash());
+    let memory = memory.map_err(|error| ReplayError::Guest { seq: record.length, error })?;
+    Ok((Verified { entries, activations, attempt, run, published }, memory))
 }
