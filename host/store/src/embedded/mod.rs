@@ -263,7 +263,7 @@ impl Store for Embedded {
     }
 
     async fn open_runs(&self) -> Result<BTreeMap<Digest, u64>, StoreError> {
-        self.readers.read(modules::open_runs).await
+        self.list(modules::open_runs).await
     }
 
     async fn module(&self, digest: Digest) -> Result<Option<ModuleRecord>, StoreError> {
