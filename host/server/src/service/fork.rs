@@ -148,16 +148,19 @@ fn plan(
     let mut anew: Option<Step> = None;
     loop {
         let built = draft.build(cut, request)?;
-        match replay(module, &built) {
+        let broken = match replay(module, &built) {
             Ok(guest) => {
                 built.check()?;
                 return decide(module, built, guest, anew, request);
             }
-            Err((ReplayError::Divergence(_), Some(step))) if goes_astray(draft, &step, cut) => {
+            Err(broken) => *broken,
+        };
+        match broken {
+            (ReplayError::Divergence(_), Some(step)) if goes_astray(draft, &step, cut) => {
                 cut = usize::try_from(step.seq).unwrap_or(0);
                 anew = Some(step);
             }
-            Err((error, step)) => return Err(refused(error, step.as_ref(), draft)),
+            (error, step) => return Err(refused(error, step.as_ref(), draft)),
         }
     }
 }
@@ -171,7 +174,10 @@ fn goes_astray(draft: &Draft, step: &Step, cut: usize) -> bool {
 /// The instance of the last attempt, if one is under way, and what it published.
 type Guest = (Option<WorkflowInstance>, Option<Payload>);
 
-fn replay(module: &Arc<Module>, built: &Forked) -> Result<Guest, (ReplayError, Option<Step>)> {
+/// Why a replay ended early, and in which step.
+type Broken = (ReplayError, Option<Step>);
+
+fn replay(module: &Arc<Module>, built: &Forked) -> Result<Guest, Box<Broken>> {
     let (record, input) = (built.run.record(), built.run.input().clone());
     // One that has ended is replayed, too: the edits may make another end of it.
     let attempt = record.attempt;
@@ -182,7 +188,7 @@ fn replay(module: &Arc<Module>, built: &Forked) -> Result<Guest, (ReplayError, O
     let pushed = built.entries.iter().try_for_each(|entry| replayer.push(entry));
     match pushed.and_then(|()| replayer.catch_up()) {
         Ok(()) => Ok(replayer.into_parts()),
-        Err(error) => Err((error, replayer.broke())),
+        Err(error) => Err(Box::new((error, replayer.broke()))),
     }
 }
 
