@@ -185,6 +185,10 @@ async fn replays_leave_the_same_memory() {
         for _ in 1..replays() {
             assert_eq!(memory_of(folder.path(), &entries), first, "{trick}");
         }
+        // What the command line prints is the same.
+        let replay: Vec<serde_json::Value> =
+            server.cli().json(&["runs", "replay", &run.to_string(), "--memory"]);
+        assert!(first.ends_with(replay[0]["memory"].as_str().unwrap()), "{trick}: {first}");
         seen.insert(first);
     }
     // The hash sees the memory: no two runs end with the same.

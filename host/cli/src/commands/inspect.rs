@@ -27,7 +27,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(context: &Context, args: Args) -> Ended {
-    let module = load(&context.output, &args.file).await?;
+    let module = load(&context.output, &args.file, false).await?;
     if context.output.is_json() {
         context.output.value(&serde_json::json!({
             "digest": module.digest(),
@@ -44,16 +44,22 @@ pub(crate) async fn run(context: &Context, args: Args) -> Ended {
 }
 
 /// Reads, checks and compiles a component.
-pub(crate) async fn load(output: &Output, file: &Path) -> Result<Arc<Module>, Failure> {
+pub(crate) async fn load(
+    output: &Output,
+    file: &Path,
+    state_hashes: bool,
+) -> Result<Arc<Module>, Failure> {
     let bytes = read(file)?;
     let _progress = output.spinner(format!("compiling {}", file.display()));
-    compile(bytes).await
+    compile(bytes, state_hashes).await
 }
 
-/// Checks and compiles a component, away from the threads that serve the terminal.
-pub(crate) async fn compile(bytes: Vec<u8>) -> Result<Arc<Module>, Failure> {
+/// Checks and compiles a component, away from the threads that serve the terminal; with probes for
+/// hashes of its memory when they are wanted.
+pub(crate) async fn compile(bytes: Vec<u8>, state_hashes: bool) -> Result<Arc<Module>, Failure> {
     // One guest runs here, so there is no need to reserve room for a thousand.
-    let options = EngineOptions { max_instances: 4, max_tasks: 1, ..EngineOptions::default() };
+    let options =
+        EngineOptions { max_instances: 4, max_tasks: 1, state_hashes, ..EngineOptions::default() };
     let compiled = tokio::task::spawn_blocking(move || {
         let engine =
             Engine::new(options).map_err(|e| Failure::new("engine.setup", e.to_string()))?;

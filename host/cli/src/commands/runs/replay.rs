@@ -11,7 +11,7 @@ use everstep_client::{RunView, StateKind};
 use everstep_core::api::OperationView;
 use everstep_core::{Digest, Entry, OpId, Payload, Timestamp};
 use everstep_engine::{ActivationError, Module};
-use everstep_server::replay::{ReplayError, Verified, verify};
+use everstep_server::replay::{ReplayError, Verified, audit};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -31,7 +31,8 @@ Examples:
   everstep runs replay 0198c0de-7a2b-7c3d-8e4f-5a6b7c8d9e0f
   everstep runs replay 0198c0de-7a2b-7c3d-8e4f-5a6b7c8d9e0f --module \"$(everstep build)\"
   everstep runs replay 0198c0de-7a2b-7c3d-8e4f-5a6b7c8d9e0f --until 100
-  everstep runs replay run.jsonl --module hello.wasm --json | jq -r .state_hash")]
+  everstep runs replay run.jsonl --module hello.wasm --json | jq -r .state_hash
+  everstep runs replay run.jsonl --module hello.wasm --memory")]
 pub(crate) struct Args {
     /// The run's id, or a file of `everstep runs export` (FILE:ID when it has several runs)
     #[arg(value_name = "RUN")]
@@ -42,6 +43,9 @@ pub(crate) struct Args {
     /// Stop in front of this journal position, or at the end of the step that it is in
     #[arg(long, value_name = "N")]
     until: Option<u64>,
+    /// Also print a hash of the guest's memory as it is then
+    #[arg(long)]
+    memory: bool,
 }
 
 /// What is printed.
@@ -61,6 +65,9 @@ struct Report {
     #[serde(skip_serializing_if = "Option::is_none")]
     published: Option<Payload>,
     state_hash: Digest,
+    /// The hash of the guest's memory, when it was asked for and there is a guest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    memory: Option<Digest>,
     /// What was found as the record says; empty when only a part was replayed.
     confirmed: Vec<&'static str>,
     /// The rest of the run at that point.
@@ -80,20 +87,22 @@ struct Pending {
 
 pub(crate) async fn run(context: &Context, args: Args) -> Ended {
     let mut history = History::load(context, &args.run).await?;
-    let module = history.module(context, args.module.as_deref()).await?;
+    let module = history.module(context, args.module.as_deref(), args.memory).await?;
     if let Some(until) = args.until {
         history.cut(until);
         history.damage = history.damage.filter(|damage| damage.seq < until);
     }
     let progress = context.output.spinner(format!("replaying run {}", history.run.id));
-    let verified = replay(Arc::clone(&module), history.entries.clone(), history.first).await?;
+    let (verified, memory) =
+        replay(Arc::clone(&module), history.entries.clone(), history.first).await?;
     drop(progress);
     let whole = history.end() == history.run.journal_length && history.damage.is_none();
     let confirmed = match whole {
         true => confirm(&history, &verified, module.digest())?,
         false => Vec::new(),
     };
-    let report = report(&history, verified, module.digest(), args.until, confirmed);
+    let mut report = report(&history, verified, module.digest(), args.until, confirmed);
+    report.memory = memory;
     if context.output.is_json() {
         context.output.value(&report)?;
     } else {
@@ -135,6 +144,7 @@ fn report(
         pending: pending.collect(),
         published,
         state_hash: Digest::of(&text),
+        memory: None,
         confirmed,
         view,
         damage: history.damage.clone(),
@@ -219,6 +229,7 @@ fn print(context: &Context, report: &Report, own: Digest) -> Result<(), Failure>
         rows.push(("as recorded", report.confirmed.join(", ")));
     }
     rows.push(("state hash", report.state_hash.to_string()));
+    rows.extend(report.memory.map(|memory| ("memory hash", memory.to_string())));
     let rows: Vec<_> =
         rows.into_iter().map(|(label, value)| vec![paint.faint(label), value]).collect();
     for line in text::table(&rows) {
@@ -245,8 +256,12 @@ fn pending_row(pending: &Pending, now: Timestamp) -> Vec<String> {
     vec![format!("#{op}"), label, notes.join(", ")]
 }
 
-async fn replay(module: Arc<Module>, entries: Vec<Entry>, first: u64) -> Result<Verified, Failure> {
-    let replayed = tokio::task::spawn_blocking(move || verify(&module, &entries, first)).await;
+async fn replay(
+    module: Arc<Module>,
+    entries: Vec<Entry>,
+    first: u64,
+) -> Result<(Verified, Option<Digest>), Failure> {
+    let replayed = tokio::task::spawn_blocking(move || audit(&module, &entries, first)).await;
     let replayed = replayed.map_err(|e| Failure::new("engine.broken", e.to_string()))?;
     replayed.map_err(failed)
 }
