@@ -132,7 +132,7 @@ impl Service {
         observer: impl Fn(UpgradeProgress) + Send + Sync + 'static,
     ) -> Result<UpgradeReport, ServiceError> {
         check(&body)?;
-        let _alone = self.upgrade_permit()?;
+        let alone = self.upgrade_permit()?;
         let cases = self.cases_of(&body).await?;
         let mut report = Report::new(Arc::new(observer));
         self.try_all(cases, &mut report).await?;
@@ -145,6 +145,7 @@ impl Service {
         let this = Arc::clone(self);
         // To its end, even when the client hangs up meanwhile.
         let moving = tokio::spawn(async move {
+            let _alone = alone;
             this.move_all(&mut report).await?;
             Ok(report.finish())
         });
