@@ -43,8 +43,9 @@ pub enum StoreError {
         /// Which run and position, or which module, and how it was noticed.
         what: String,
     },
-    /// The store does not work (any more): it was closed, or an I/O error stopped it. A commit that
-    /// was under way may or may not have become durable. Nothing helps but opening it again.
+    /// The store does not work: it was closed, an I/O error stopped it, or its Redis is away. A commit
+    /// that was under way may or may not have become durable. A store in Redis goes on when that is
+    /// back; with any other nothing helps but opening it again.
     #[error("the store is unavailable: {0}")]
     Unavailable(String),
     /// Another process, or another part of this one, has the data directory open.
@@ -76,6 +77,12 @@ pub enum StoreError {
         /// What gave it away.
         why: String,
     },
+    /// What should say where a store is does not.
+    #[error("this is not the address of a store: {0}")]
+    BadUrl(String),
+    /// The Redis server cannot keep a store.
+    #[error("this Redis cannot be used: {0}")]
+    Unfit(String),
     /// A commit that contradicts itself. A mistake of the caller.
     #[error("the commit contradicts itself: {0}")]
     Inconsistent(String),
@@ -109,6 +116,8 @@ impl StoreError {
             Self::InUse { .. } => "store.in_use",
             Self::Format { .. } => "store.format",
             Self::Foreign { .. } => "store.foreign",
+            Self::BadUrl(_) => "store.bad_url",
+            Self::Unfit(_) => "store.unfit",
             Self::Inconsistent(_) => "store.inconsistent",
             Self::TooLarge { .. } => "store.too_large",
             Self::BadCursor(_) => "store.bad_cursor",

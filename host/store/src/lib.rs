@@ -8,8 +8,10 @@
 //! - [`Memory`]: for tests; forgets everything.
 //! - [`Embedded`]: the default; a commit log in front of one SQLite file, all commits that wait at a
 //!   moment share one fsync.
+//! - [`Redis`]: a Redis or a Redis Cluster, for several servers.
 
 mod admission;
+mod codec;
 #[cfg(any(test, feature = "contract"))]
 pub mod contract;
 mod cursor;
@@ -18,9 +20,11 @@ mod error;
 mod memory;
 mod module;
 mod query;
+mod redis;
 mod schedule;
 mod store;
 
+pub use self::redis::{PASSWORD_VARIABLE, Password, Redis, RedisOptions, StoreWarning};
 pub use embedded::{Embedded, EmbeddedOptions};
 pub use error::StoreError;
 pub use memory::Memory;

@@ -203,7 +203,7 @@ impl Shelves {
             .rev()
             .filter(|(place, _)| behind.is_none_or(|behind| **place < behind))
             .filter_map(|(place, id)| Some((place, &self.runs.get(id)?.record)))
-            .filter(|(_, record)| matches(query, record))
+            .filter(|(_, record)| query.matches(record))
             .take(query.page_size() + 1)
             .collect();
         let shown = matching.len().min(query.page_size());
@@ -214,21 +214,6 @@ impl Shelves {
             damaged: Vec::new(),
         })
     }
-}
-
-fn matches(query: &RunQuery, record: &Record) -> bool {
-    let origin = &record.origin;
-    query.workflow.as_ref().is_none_or(|name| *name == origin.workflow)
-        && query.version.as_ref().is_none_or(|version| *version == origin.version)
-        && (query.states.is_empty() || query.states.contains(&record.state.kind()))
-        && query.open_on.is_none_or(|it| it == origin.digest && !record.is_terminal())
-        && query.parent.is_none_or(|run| origin.parent.is_some_and(|parent| parent.run == run))
-        && query.tags.iter().all(|(name, value)| origin.options.tags.get(name) == Some(value))
-        && query.failure_code.as_deref().is_none_or(|code| record.failure_code() == Some(code))
-        && query.started_from.is_none_or(|from| origin.started_at >= from)
-        && query.started_before.is_none_or(|before| origin.started_at < before)
-        && query.updated_from.is_none_or(|from| record.updated_at >= from)
-        && query.updated_before.is_none_or(|before| record.updated_at < before)
 }
 
 fn slice<T: Clone>(items: &[T], from: u64, limit: usize) -> Vec<T> {

@@ -63,6 +63,22 @@ impl RunQuery {
     pub(crate) fn page_size(&self) -> usize {
         self.limit.clamp(1, MAX_PAGE)
     }
+
+    /// Whether all conditions hold for the run; the cursor is none of them.
+    pub(crate) fn matches(&self, record: &Record) -> bool {
+        let origin = &record.origin;
+        self.workflow.as_ref().is_none_or(|name| *name == origin.workflow)
+            && self.version.as_ref().is_none_or(|version| *version == origin.version)
+            && (self.states.is_empty() || self.states.contains(&record.state.kind()))
+            && self.open_on.is_none_or(|it| it == origin.digest && !record.is_terminal())
+            && self.parent.is_none_or(|run| origin.parent.is_some_and(|it| it.run == run))
+            && self.tags.iter().all(|(name, value)| origin.options.tags.get(name) == Some(value))
+            && self.failure_code.as_deref().is_none_or(|code| record.failure_code() == Some(code))
+            && self.started_from.is_none_or(|from| origin.started_at >= from)
+            && self.started_before.is_none_or(|before| origin.started_at < before)
+            && self.updated_from.is_none_or(|from| record.updated_at >= from)
+            && self.updated_before.is_none_or(|before| record.updated_at < before)
+    }
 }
 
 /// A part of a list of runs.

@@ -193,7 +193,9 @@ fn store_status(error: &StoreError) -> StatusCode {
         | StoreError::Unavailable(_)
         | StoreError::InUse { .. }
         | StoreError::Format { .. }
-        | StoreError::Foreign { .. } => StatusCode::SERVICE_UNAVAILABLE,
+        | StoreError::Foreign { .. }
+        | StoreError::BadUrl(_)
+        | StoreError::Unfit(_) => StatusCode::SERVICE_UNAVAILABLE,
     }
 }
 

@@ -27,10 +27,16 @@ pub use schedules::*;
 
 /// Makes a test of every case for a backend. `$open` is an `async fn` that opens a new, empty store
 /// and returns it as `Arc<dyn Store>` together with whatever must live as long as it.
+///
+/// With `in turn`, makes instead a function `$all` that runs all cases one after the other, each on a
+/// store of its own that its argument opens: for what takes long to set up.
 #[macro_export]
 macro_rules! contract_tests {
-    ($open:path) => {
-        $crate::contract_tests!($open:
+    (in turn $all:ident) => {
+        $crate::contract_tests!(@cases turn $all);
+    };
+    (@cases $way:ident $with:tt) => {
+        $crate::contract_tests!(@$way $with:
             a_run_is_created_once,
             a_commit_for_another_length_is_refused,
             an_older_token_writes_nothing,
@@ -68,7 +74,7 @@ macro_rules! contract_tests {
             a_closed_store_says_so,
         );
     };
-    ($open:path: $($case:ident),* $(,)?) => {
+    (@each $open:path: $($case:ident),* $(,)?) => {
         $(
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $case() {
@@ -77,5 +83,18 @@ macro_rules! contract_tests {
                 store.close().await;
             }
         )*
+    };
+    (@turn $all:ident: $($case:ident),* $(,)?) => {
+        async fn $all(open: impl AsyncFn() -> std::sync::Arc<dyn $crate::Store>) {
+            $(
+                let store = open().await;
+                tracing::info!(case = stringify!($case));
+                $crate::contract::$case(std::sync::Arc::clone(&store)).await;
+                store.close().await;
+            )*
+        }
+    };
+    ($open:path) => {
+        $crate::contract_tests!(@cases each $open);
     };
 }

@@ -1,55 +1,17 @@
 //! How commits become rows and rows become what was committed. Commits are packed by whoever
 //! commits, so that the writer thread only moves bytes; rows are checked by whoever reads.
 //!
-//! The checksum of a row covers its data and its place (run, position, number of items), so that a
-//! row which ended up under another run is noticed, too.
+//! The bytes of a value and its checksum are those of `codec`.
 
 use crate::StoreError;
 use crate::admission::Claim;
+use crate::codec::decode;
+pub(super) use crate::codec::{Kind, check_size, checksum, damaged, encode};
 use everstep_core::record::Origin;
 use everstep_core::{Commit, Record, RunId, StateKind};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
-
-/// The largest value of a row, in bytes; half of what SQLite takes.
-const MAX_ROW: usize = 500_000_000;
-
-/// What a row holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    Journal,
-    Logs,
-    Record,
-    Manifest,
-    Schedule,
-    Publication,
-}
-
-impl Kind {
-    /// Told apart in the checksum; never change these.
-    fn mark(self) -> u8 {
-        match self {
-            Self::Journal => 1,
-            Self::Logs => 2,
-            Self::Record => 3,
-            Self::Manifest => 4,
-            Self::Schedule => 5,
-            Self::Publication => 6,
-        }
-    }
-
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Journal => "journal",
-            Self::Logs => "log",
-            Self::Record => "record",
-            Self::Manifest => "manifest",
-            Self::Schedule => "schedule",
-            Self::Publication => "publication",
-        }
-    }
-}
 
 /// Items that follow each other, as they stand in one row.
 #[derive(Debug, Clone)]
@@ -167,21 +129,6 @@ fn pack<T: Serialize>(
     Ok(Some(Chunk { seq, n, crc: checksum(kind, run.as_bytes(), seq, n, &data), data }))
 }
 
-pub(super) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, StoreError> {
-    let mut data = Vec::with_capacity(512);
-    rmp_serde::encode::write_named(&mut data, value)
-        .map_err(|error| StoreError::Inconsistent(error.to_string()))?;
-    check_size(data.len())?;
-    Ok(data)
-}
-
-pub(super) fn check_size(bytes: usize) -> Result<(), StoreError> {
-    if bytes > MAX_ROW {
-        return Err(StoreError::TooLarge { bytes: bytes as u64, limit: MAX_ROW as u64 });
-    }
-    Ok(())
-}
-
 /// The items of a row, if it is what was written.
 pub(super) fn unpack<T: DeserializeOwned>(
     kind: Kind,
@@ -212,32 +159,6 @@ pub(super) fn unpack_record(
         return Err(damaged(Kind::Record, run, length, "its columns say something else"));
     }
     Ok(record)
-}
-
-fn decode<T: DeserializeOwned>(
-    kind: Kind,
-    run: RunId,
-    (seq, n, crc): (u64, u64, u32),
-    data: &[u8],
-) -> Result<T, StoreError> {
-    if checksum(kind, run.as_bytes(), seq, n, data) != crc {
-        return Err(damaged(kind, run, seq, "its checksum is wrong"));
-    }
-    rmp_serde::from_slice(data).map_err(|error| damaged(kind, run, seq, &error.to_string()))
-}
-
-pub(super) fn damaged(kind: Kind, run: RunId, seq: u64, how: &str) -> StoreError {
-    StoreError::corrupt(format!("run {run}, {} at position {seq}: {how}", kind.name()))
-}
-
-pub(super) fn checksum(kind: Kind, owner: &[u8], seq: u64, n: u64, data: &[u8]) -> u32 {
-    let mut hasher = crc32fast::Hasher::new();
-    hasher.update(&[kind.mark()]);
-    hasher.update(owner);
-    hasher.update(&seq.to_le_bytes());
-    hasher.update(&n.to_le_bytes());
-    hasher.update(data);
-    hasher.finalize()
 }
 
 /// The number of a state in the file; never change these. What has not ended is below 16.

@@ -152,11 +152,14 @@ fn store_fix(error: &StoreError) -> &'static str {
             "keep the data as it is, check the disk, and restore it from a backup"
         }
         StoreError::Unavailable(_) => {
-            "see the server's log, mend the cause (often a full or failing disk), start it again"
+            "see the server's log, mend the cause (often a full or failing disk, or a Redis that is \
+             away); a server with a data directory has to be started again"
         }
         StoreError::InUse { .. } => "stop the other server, or use another data directory",
         StoreError::Format { .. } => "use a version of everstep that reads this format",
         StoreError::Foreign { .. } => "use another data directory; this one is something else's",
+        StoreError::BadUrl(_) => "correct the address; docs/redis.md shows its form",
+        StoreError::Unfit(_) => "change the configuration of Redis as it says, or use another one",
         StoreError::Inconsistent(_) => "report it with the server's log",
         StoreError::TooLarge { .. } => "put large data elsewhere and pass a reference to it",
         StoreError::BadCursor(_) => "pass the `cursor` of the page before, unchanged",

@@ -1,0 +1,120 @@
+//! A commit as one script. Its values are made here, with their checksums; the script judges and
+//! writes, and knows nothing of what is in them.
+
+use super::Redis;
+use super::keys::Keys;
+use super::link::{Reply, typed};
+use super::scripts::COMMIT;
+use crate::StoreError;
+use crate::admission::Claim;
+use crate::codec::{Kind, check_size, checksum, encode};
+use everstep_core::{Commit, RunId};
+use serde::Serialize;
+
+/// A commit, ready to be sent, as often as it takes.
+pub(super) struct Packed {
+    pub(super) run: RunId,
+    keys: Vec<String>,
+    args: Vec<Vec<u8>>,
+    expected_length: u64,
+    pub(super) bytes: usize,
+}
+
+impl Packed {
+    /// `id` is one that no other commit has.
+    pub(super) fn new(commit: &Commit, id: [u8; 16], keys: &Keys) -> Result<Self, StoreError> {
+        let claim = Claim::of(commit)?;
+        let run = commit.run_id();
+        let (record, origin) = (&commit.record, &commit.record.origin);
+        let flag = |is: bool| if is { b"1".to_vec() } else { Vec::new() };
+        let number = |number: u64| number.to_string().into_bytes();
+        let mut args = vec![
+            id.to_vec(),
+            number(claim.expected_length),
+            claim.token.map_or_else(Vec::new, |token| format!("{:016x}", token.0).into_bytes()),
+            number(claim.first_log_line),
+            number(claim.length),
+            number(claim.log_lines),
+            number(record.first),
+            pack_record(run, claim.length, claim.log_lines, &encode(record)?),
+            record.wake_at.map_or_else(Vec::new, |at| at.as_millis().to_be_bytes().to_vec()),
+            flag(record.ready),
+            record.updated_at.as_millis().to_be_bytes().to_vec(),
+            flag(record.is_terminal()),
+            run.as_bytes().to_vec(),
+            origin.started_at.as_millis().to_be_bytes().to_vec(),
+            origin.workflow.clone().into_bytes(),
+            origin.parent.map_or_else(Vec::new, |parent| parent.run.as_bytes().to_vec()),
+            origin.digest.as_bytes().to_vec(),
+            number(commit.references.len() as u64),
+            number(commit.entries.len() as u64),
+        ];
+        args.extend(commit.references.iter().map(|reference| reference.as_bytes().to_vec()));
+        for (seq, entry) in (claim.expected_length..).zip(&commit.entries) {
+            args.push(pack(Kind::Journal, run, seq, entry)?);
+        }
+        for (seq, line) in (claim.first_log_line..).zip(&commit.logs) {
+            args.push(pack(Kind::Logs, run, seq, line)?);
+        }
+        let bytes = args.iter().map(Vec::len).sum();
+        check_size(bytes)?;
+        let expected_length = claim.expected_length;
+        Ok(Self { run, keys: keys.of_run(run), args, expected_length, bytes })
+    }
+}
+
+/// An entry or a line: its checksum and its data. The position is where it stands in its list.
+fn pack<T: Serialize>(kind: Kind, run: RunId, seq: u64, item: &T) -> Result<Vec<u8>, StoreError> {
+    let data = encode(item)?;
+    let crc = checksum(kind, run.as_bytes(), seq, 1, &data);
+    Ok([crc.to_le_bytes().as_slice(), &data].concat())
+}
+
+/// A record: its checksum, the lengths of journal and log, and its data.
+fn pack_record(run: RunId, length: u64, log_lines: u64, data: &[u8]) -> Vec<u8> {
+    let crc = checksum(Kind::Record, run.as_bytes(), length, log_lines, data);
+    [crc.to_le_bytes().as_slice(), &length.to_le_bytes(), &log_lines.to_le_bytes(), data].concat()
+}
+
+impl Redis {
+    pub(super) async fn send_commit(&self, packed: &Packed) -> Result<(), StoreError> {
+        let args: Vec<&[u8]> = packed.args.iter().map(Vec::as_slice).collect();
+        let Reply { result, unsure } = self.link.run_once(&COMMIT, &packed.keys, &args).await;
+        let answer: Vec<Vec<u8>> = typed(result)?;
+        let refusal = match verdict(packed.run, &answer) {
+            Ok(()) => return Ok(()),
+            Err(refusal) => refusal,
+        };
+        // A journal that is shorter does not have it, whatever became of an earlier attempt.
+        let shorter =
+            matches!(refusal, StoreError::Conflict { length } if length < packed.expected_length);
+        if unsure && !shorter {
+            // The refusal may be the work of an earlier attempt of the same commit, with another
+            // one behind it.
+            return Err(StoreError::Unavailable(format!(
+                "the connection was lost, and whether the commit was made is not known ({refusal})"
+            )));
+        }
+        Err(refusal)
+    }
+}
+
+fn verdict(run: RunId, answer: &[Vec<u8>]) -> Result<(), StoreError> {
+    let word = |n: usize| String::from_utf8_lossy(answer.get(n).map_or(&[][..], |it| it));
+    Err(match &*word(0) {
+        "ok" | "done" => return Ok(()),
+        "lease lost" => StoreError::LeaseLost,
+        "exists" => StoreError::AlreadyExists,
+        "duplicate" => StoreError::Duplicate,
+        "conflict" => match word(1).parse() {
+            Ok(length) => StoreError::Conflict { length },
+            Err(_) => StoreError::corrupt(format!("run {run}: its length is no number")),
+        },
+        "lines" => StoreError::Inconsistent(format!(
+            "its log lines begin at another place, the run has {}",
+            word(1)
+        )),
+        "damaged" => StoreError::corrupt(format!("run {run}: {}", word(1))),
+        other => StoreError::corrupt(format!("Redis answered `{other}` to a commit")),
+    })
+}
