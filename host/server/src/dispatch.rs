@@ -7,7 +7,7 @@
 
 use crate::link::{HandBack, HostId, Work};
 use everstep_core::{Record, RunId, Token};
-use everstep_store::{Ready, Store, StoreError};
+use everstep_store::{Ready, Shards, Store, StoreError};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -247,7 +247,7 @@ impl Dispatch {
         }
         let mut after: Option<Ready> = None;
         loop {
-            let page = store.ready(after, REFILL_PAGE).await?;
+            let page = store.ready(&Shards::all(), after, REFILL_PAGE).await?;
             let Some(last) = page.last().copied() else { return Ok(()) };
             after = Some(last);
             let mut state = self.state();

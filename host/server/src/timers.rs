@@ -7,7 +7,7 @@
 use crate::clock;
 use crate::dispatch::Dispatch;
 use everstep_core::{Record, RunId, Timestamp};
-use everstep_store::{Due, Store, StoreError};
+use everstep_store::{Due, Shards, Store, StoreError};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -126,7 +126,7 @@ impl Timers {
         // From here on commits up to the new horizon are noted by `changed`; older ones are read.
         self.state().horizon = until;
         loop {
-            let page = match store.due(until, after, PAGE).await {
+            let page = match store.due(&Shards::all(), until, after, PAGE).await {
                 Ok(page) => page,
                 Err(error) => {
                     self.state().horizon = start;

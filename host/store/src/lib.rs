@@ -11,6 +11,7 @@
 //! - [`Redis`]: a Redis or a Redis Cluster, for several servers.
 
 mod admission;
+mod alone;
 mod codec;
 #[cfg(any(test, feature = "contract"))]
 pub mod contract;
@@ -19,9 +20,11 @@ mod embedded;
 mod error;
 mod memory;
 mod module;
+mod ownership;
 mod query;
 mod redis;
 mod schedule;
+mod shards;
 mod store;
 
 pub use self::redis::{PASSWORD_VARIABLE, Password, Redis, RedisOptions, StoreWarning};
@@ -29,6 +32,8 @@ pub use embedded::{Embedded, EmbeddedOptions};
 pub use error::StoreError;
 pub use memory::Memory;
 pub use module::{ModuleRecord, NewModule, PublicationChange};
+pub use ownership::{Hint, Hints, MAX_MEMBER, Member, Owner, Ownership};
 pub use query::{Due, Ended, MAX_PAGE, Ready, RunPage, RunQuery};
 pub use schedule::SchedulePage;
+pub use shards::Shards;
 pub use store::{Store, StoreStats};

@@ -2,11 +2,12 @@
 //! everything that a durable one does, including tokens.
 
 use crate::admission::{Claim, Head};
+use crate::alone::Alone;
 use crate::cursor::Place;
 use crate::schedule::{cursor, place};
 use crate::{
-    Due, Ended, MAX_PAGE, ModuleRecord, NewModule, PublicationChange, Ready, RunPage, RunQuery,
-    SchedulePage, Store, StoreError, StoreStats,
+    Due, Ended, MAX_PAGE, ModuleRecord, NewModule, Ownership, PublicationChange, Ready, RunPage,
+    RunQuery, SchedulePage, Shards, Store, StoreError, StoreStats,
 };
 use async_trait::async_trait;
 use everstep_core::{
@@ -16,9 +17,21 @@ use everstep_core::{
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+/// It forgets everything, so every opening is the first.
+const EPOCH: u64 = 1;
+
 /// A store in memory.
-#[derive(Debug, Default)]
-pub struct Memory(Mutex<Shelves>);
+#[derive(Debug)]
+pub struct Memory {
+    shelves: Mutex<Shelves>,
+    alone: Alone,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self { shelves: Mutex::default(), alone: Alone::new(EPOCH) }
+    }
+}
 
 #[derive(Debug, Default)]
 struct Shelves {
@@ -59,7 +72,7 @@ impl Memory {
     }
 
     fn open(&self) -> Result<MutexGuard<'_, Shelves>, StoreError> {
-        let shelves = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let shelves = self.shelves.lock().unwrap_or_else(PoisonError::into_inner);
         if shelves.closed {
             return Err(StoreError::Unavailable("it is closed".into()));
         }
@@ -224,7 +237,10 @@ fn slice<T: Clone>(items: &[T], from: u64, limit: usize) -> Vec<T> {
 #[async_trait]
 impl Store for Memory {
     async fn commit(&self, commit: Commit) -> Result<(), StoreError> {
-        self.open()?.commit(commit)
+        let run = commit.run_id();
+        self.open()?.commit(commit)?;
+        self.alone.hint(run);
+        Ok(())
     }
 
     async fn record(&self, id: RunId) -> Result<Option<Record>, StoreError> {
@@ -254,19 +270,26 @@ impl Store for Memory {
 
     async fn due(
         &self,
+        shards: &Shards,
         until: Timestamp,
         after: Option<Due>,
         limit: usize,
     ) -> Result<Vec<Due>, StoreError> {
         let shelves = self.open()?;
         let behind = shelves.due.iter().filter(|due| after.is_none_or(|after| **due > after));
+        let behind = behind.filter(|_| shards.contains(0));
         Ok(behind.take_while(|due| due.at <= until).take(limit).copied().collect())
     }
 
-    async fn ready(&self, after: Option<Ready>, limit: usize) -> Result<Vec<Ready>, StoreError> {
+    async fn ready(
+        &self,
+        shards: &Shards,
+        after: Option<Ready>,
+        limit: usize,
+    ) -> Result<Vec<Ready>, StoreError> {
         let shelves = self.open()?;
         let behind = shelves.ready.iter().filter(|ready| after.is_none_or(|after| **ready > after));
-        Ok(behind.take(limit).copied().collect())
+        Ok(behind.filter(|_| shards.contains(0)).take(limit).copied().collect())
     }
 
     async fn ended(&self, after: Option<&Ended>, limit: usize) -> Result<Vec<Ended>, StoreError> {
@@ -339,8 +362,11 @@ impl Store for Memory {
     }
 
     fn epoch(&self) -> u64 {
-        // It forgets everything, so every opening is the first.
-        1
+        EPOCH
+    }
+
+    fn ownership(&self) -> &dyn Ownership {
+        &self.alone
     }
 
     async fn stats(&self) -> Result<StoreStats, StoreError> {
@@ -348,7 +374,7 @@ impl Store for Memory {
     }
 
     async fn close(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
+        self.shelves.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
     }
 }
 

@@ -1,8 +1,8 @@
 //! The trait that every backend implements and that the server knows nothing beyond.
 
 use crate::{
-    Due, Ended, ModuleRecord, NewModule, PublicationChange, Ready, RunPage, RunQuery, SchedulePage,
-    StoreError,
+    Due, Ended, ModuleRecord, NewModule, Ownership, PublicationChange, Ready, RunPage, RunQuery,
+    SchedulePage, Shards, StoreError,
 };
 use async_trait::async_trait;
 use everstep_core::{
@@ -69,23 +69,30 @@ pub trait Store: Send + Sync + 'static {
     /// `BadCursor`, `Unavailable`. A damaged record is reported in the page.
     async fn runs(&self, query: &RunQuery) -> Result<RunPage, StoreError>;
 
-    /// Runs with `wake_at` at or before `until`, in order, behind `after`, at most `limit`.
+    /// Runs of these shards with `wake_at` at or before `until`, in order, behind `after`, at most
+    /// `limit`.
     ///
     /// # Errors
     /// `Unavailable`.
     async fn due(
         &self,
+        shards: &Shards,
         until: Timestamp,
         after: Option<Due>,
         limit: usize,
     ) -> Result<Vec<Due>, StoreError>;
 
-    /// Runs whose record says that they need a host, longest waiting first, behind `after`, at
-    /// most `limit`.
+    /// Runs of these shards whose record says that they need a host, longest waiting first, behind
+    /// `after`, at most `limit`.
     ///
     /// # Errors
     /// `Unavailable`.
-    async fn ready(&self, after: Option<Ready>, limit: usize) -> Result<Vec<Ready>, StoreError>;
+    async fn ready(
+        &self,
+        shards: &Shards,
+        after: Option<Ready>,
+        limit: usize,
+    ) -> Result<Vec<Ready>, StoreError>;
 
     /// Runs that have ended and need no host, by workflow, then by the time of their end, behind
     /// `after`, at most `limit`.
@@ -180,6 +187,21 @@ pub trait Store: Send + Sync + 'static {
     /// A number that is larger, durably, each time the data is opened. Tokens of leases begin with
     /// it, so that none from before a restart can pass for a newer one.
     fn epoch(&self) -> u64;
+
+    /// The number of shards. Each run belongs to one of them, for ever; servers share the runs of a
+    /// store by shards.
+    fn shards(&self) -> u16 {
+        1
+    }
+
+    /// The shard of a run, below [`Store::shards`]; also of one that does not exist.
+    fn shard_of(&self, run: RunId) -> u16 {
+        let _ = run;
+        0
+    }
+
+    /// The servers on this store, and who of them owns which shard.
+    fn ownership(&self) -> &dyn Ownership;
 
     /// Counters since the store was opened. An error says that the store does not work and why.
     ///

@@ -1,7 +1,7 @@
 //! Many at once, many in all, and large ones.
 
 use super::fixture::{entry, first, next, run_id};
-use crate::{RunQuery, Store, StoreError};
+use crate::{RunQuery, Shards, Store, StoreError};
 use everstep_core::{JournalEvent, OpId, Payload};
 use std::sync::Arc;
 
@@ -125,6 +125,6 @@ pub async fn ten_thousand_runs(store: Arc<dyn Store>) {
         }
     }
     assert_eq!(expected.next(), None);
-    assert_eq!(store.ready(None, 20_000).await.unwrap().len(), 10_000);
+    assert_eq!(store.ready(&Shards::all(), None, 20_000).await.unwrap().len(), 10_000);
     assert_eq!(store.stats().await.unwrap().commits, 10_000);
 }

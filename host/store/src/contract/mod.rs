@@ -13,6 +13,7 @@ mod modules;
 mod reads;
 mod removal;
 mod schedules;
+mod sharing;
 
 pub use commits::*;
 #[cfg(test)]
@@ -24,6 +25,7 @@ pub use modules::*;
 pub use reads::*;
 pub use removal::*;
 pub use schedules::*;
+pub use sharing::*;
 
 /// Makes a test of every case for a backend. `$open` is an `async fn` that opens a new, empty store
 /// and returns it as `Arc<dyn Store>` together with whatever must live as long as it.
@@ -71,6 +73,11 @@ macro_rules! contract_tests {
             one_commit_of_many_wins,
             large_values_are_kept,
             ten_thousand_runs,
+            due_and_ready_keep_to_their_shards,
+            members_come_and_go,
+            a_shard_has_one_owner,
+            an_owner_that_ran_out_is_followed,
+            commits_are_hinted,
             a_closed_store_says_so,
         );
     };

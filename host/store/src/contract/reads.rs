@@ -1,7 +1,7 @@
 //! What is read back, in which order, in which pieces.
 
 use super::fixture::{entry, first, line, next, run_id};
-use crate::{Due, Ready, Store};
+use crate::{Due, Ready, Shards, Store};
 use everstep_core::record::{CancelRequest, RetryCause};
 use everstep_core::{Failure, Payload, Record, RunState, Timestamp};
 use std::sync::Arc;
@@ -52,8 +52,8 @@ pub async fn an_unknown_run_has_nothing(store: Arc<dyn Store>) {
     assert_eq!(store.journal(run_id(1), 0, 9).await.unwrap(), []);
     assert_eq!(store.logs(run_id(1), 0, 9).await.unwrap(), []);
     assert_eq!(store.runs(&crate::RunQuery::default()).await.unwrap(), crate::RunPage::default());
-    assert_eq!(store.due(at(u64::MAX), None, 9).await.unwrap(), []);
-    assert_eq!(store.ready(None, 9).await.unwrap(), []);
+    assert_eq!(store.due(&Shards::all(), at(u64::MAX), None, 9).await.unwrap(), []);
+    assert_eq!(store.ready(&Shards::all(), None, 9).await.unwrap(), []);
 }
 
 /// A run with a journal of 1 + 3 + 1 + 10 + … entries and as many log lines less one.
@@ -114,7 +114,7 @@ pub async fn runs_are_due_in_order(store: Arc<dyn Store>) {
     expected.sort();
     let mut found = Vec::new();
     loop {
-        let page = store.due(at(2_000), found.last().copied(), 7).await.unwrap();
+        let page = store.due(&Shards::all(), at(2_000), found.last().copied(), 7).await.unwrap();
         assert!(page.len() <= 7);
         if page.is_empty() {
             break;
@@ -122,12 +122,12 @@ pub async fn runs_are_due_in_order(store: Arc<dyn Store>) {
         found.extend(page);
     }
     assert_eq!(found, expected);
-    let soon = store.due(at(1_001), None, 100).await.unwrap();
+    let soon = store.due(&Shards::all(), at(1_001), None, 100).await.unwrap();
     assert_eq!(
         soon,
         expected.iter().filter(|due| due.at <= at(1_001)).copied().collect::<Vec<_>>()
     );
-    assert_eq!(store.due(at(999), None, 100).await.unwrap(), []);
+    assert_eq!(store.due(&Shards::all(), at(999), None, 100).await.unwrap(), []);
 }
 
 /// Set, moved and cleared by nothing but the record.
@@ -138,7 +138,7 @@ pub async fn a_timer_moves_with_its_record(store: Arc<dyn Store>) {
         commit.record.wake_at = wake_at;
         record.clone_from(&commit.record);
         store.commit(commit).await.unwrap();
-        let due = store.due(at(100), None, 10).await.unwrap();
+        let due = store.due(&Shards::all(), at(100), None, 10).await.unwrap();
         assert_eq!(
             due,
             wake_at.map(|at| Due { at, run: run_id(1) }).into_iter().collect::<Vec<_>>()
@@ -158,9 +158,9 @@ pub async fn ready_runs_wait_in_line(store: Arc<dyn Store>) {
     sleeper.record.ready = false;
     store.commit(sleeper.clone()).await.unwrap();
     let line = |n: u64| Ready { since: first(n).record.updated_at, run: run_id(n) };
-    assert_eq!(store.ready(None, 10).await.unwrap(), [line(1), line(2), line(3)]);
-    assert_eq!(store.ready(None, 2).await.unwrap(), [line(1), line(2)]);
-    assert_eq!(store.ready(Some(line(2)), 10).await.unwrap(), [line(3)]);
+    assert_eq!(store.ready(&Shards::all(), None, 10).await.unwrap(), [line(1), line(2), line(3)]);
+    assert_eq!(store.ready(&Shards::all(), None, 2).await.unwrap(), [line(1), line(2)]);
+    assert_eq!(store.ready(&Shards::all(), Some(line(2)), 10).await.unwrap(), [line(3)]);
 
     let mut still = next(&first(1).record, 1, 0);
     still.record.updated_at = at(1_800_000_000_000);
@@ -168,15 +168,15 @@ pub async fn ready_runs_wait_in_line(store: Arc<dyn Store>) {
     let mut still_sleeping = next(&still.record, 0, 0);
     still_sleeping.record.state = RunState::Running;
     store.commit(still_sleeping.clone()).await.unwrap();
-    assert_eq!(store.ready(None, 10).await.unwrap(), [line(1), line(2), line(3)]);
+    assert_eq!(store.ready(&Shards::all(), None, 10).await.unwrap(), [line(1), line(2), line(3)]);
 
     let mut done = next(&still_sleeping.record, 1, 0);
     done.record.ready = false;
     store.commit(done.clone()).await.unwrap();
-    assert_eq!(store.ready(None, 10).await.unwrap(), [line(2), line(3)]);
+    assert_eq!(store.ready(&Shards::all(), None, 10).await.unwrap(), [line(2), line(3)]);
     let mut again = next(&done.record, 1, 0);
     again.record.ready = true;
     store.commit(again.clone()).await.unwrap();
     let last = Ready { since: again.record.updated_at, run: run_id(1) };
-    assert_eq!(store.ready(None, 10).await.unwrap(), [line(2), line(3), last]);
+    assert_eq!(store.ready(&Shards::all(), None, 10).await.unwrap(), [line(2), line(3), last]);
 }

@@ -43,9 +43,10 @@ mod settings;
 mod tests;
 mod writer;
 
+use crate::alone::Alone;
 use crate::{
-    Due, Ended, ModuleRecord, NewModule, PublicationChange, Ready, RunPage, RunQuery, SchedulePage,
-    Store, StoreError, StoreStats,
+    Due, Ended, ModuleRecord, NewModule, Ownership, PublicationChange, Ready, RunPage, RunQuery,
+    SchedulePage, Shards, Store, StoreError, StoreStats,
 };
 use async_trait::async_trait;
 use backlog::Backlog;
@@ -82,6 +83,7 @@ pub struct EmbeddedOptions {
 #[derive(Debug)]
 pub struct Embedded {
     epoch: u64,
+    alone: Alone,
     queue: Arc<Queue>,
     overlay: Arc<Overlay>,
     backlog: Arc<Backlog>,
@@ -158,7 +160,8 @@ impl Embedded {
             }
         };
         let running = Mutex::new(Some((Threads { writer, applier, shared }, directory)));
-        Ok(Self { epoch, queue, overlay, backlog, readers, running })
+        let alone = Alone::new(epoch);
+        Ok(Self { epoch, alone, queue, overlay, backlog, readers, running })
     }
 
     async fn write(&self, work: Work) -> Result<Written, StoreError> {
@@ -194,7 +197,10 @@ impl Store for Embedded {
     async fn commit(&self, commit: Commit) -> Result<(), StoreError> {
         let packed = Packed::new(&commit)?;
         drop(commit);
-        self.write(Work::Commit(Arc::new(packed))).await.map(drop)
+        let run = packed.run;
+        self.write(Work::Commit(Arc::new(packed))).await?;
+        self.alone.hint(run);
+        Ok(())
     }
 
     async fn record(&self, id: RunId) -> Result<Option<Record>, StoreError> {
@@ -220,14 +226,26 @@ impl Store for Embedded {
 
     async fn due(
         &self,
+        shards: &Shards,
         until: Timestamp,
         after: Option<Due>,
         limit: usize,
     ) -> Result<Vec<Due>, StoreError> {
+        if !shards.contains(0) {
+            return Ok(Vec::new());
+        }
         self.list(move |connection| read::due(connection, until, after, limit)).await
     }
 
-    async fn ready(&self, after: Option<Ready>, limit: usize) -> Result<Vec<Ready>, StoreError> {
+    async fn ready(
+        &self,
+        shards: &Shards,
+        after: Option<Ready>,
+        limit: usize,
+    ) -> Result<Vec<Ready>, StoreError> {
+        if !shards.contains(0) {
+            return Ok(Vec::new());
+        }
         self.list(move |connection| read::ready(connection, after, limit)).await
     }
 
@@ -307,6 +325,10 @@ impl Store for Embedded {
 
     fn epoch(&self) -> u64 {
         self.epoch
+    }
+
+    fn ownership(&self) -> &dyn Ownership {
+        &self.alone
     }
 
     async fn stats(&self) -> Result<StoreStats, StoreError> {

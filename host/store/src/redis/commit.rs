@@ -48,6 +48,7 @@ impl Packed {
             origin.digest.as_bytes().to_vec(),
             number(commit.references.len() as u64),
             number(commit.entries.len() as u64),
+            keys.hints().into_bytes(),
         ];
         args.extend(commit.references.iter().map(|reference| reference.as_bytes().to_vec()));
         for (seq, entry) in (claim.expected_length..).zip(&commit.entries) {

@@ -14,7 +14,7 @@ pub(super) const FORMAT: u32 = 1;
 /// The bytes of a stamp.
 pub(super) const STAMP: usize = 24;
 
-/// An index of a shard.
+/// What a shard has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Index {
     /// All runs by their start.
@@ -31,6 +31,8 @@ pub(super) enum Index {
     Open,
     /// Children by their parent, then start.
     Children,
+    /// No index: who owns the shard (a hash).
+    Owner,
 }
 
 impl Index {
@@ -43,6 +45,7 @@ impl Index {
             Self::Ended => "ended",
             Self::Open => "open",
             Self::Children => "children",
+            Self::Owner => "owner",
         }
     }
 }
@@ -94,6 +97,11 @@ impl Keys {
     /// A key that belongs to no shard.
     pub(super) fn meta(&self, name: &str) -> String {
         format!("{}{{meta}}:{name}", self.prefix)
+    }
+
+    /// The channel on which commits are told.
+    pub(super) fn hints(&self) -> String {
+        format!("{}hints", self.prefix)
     }
 
     pub(super) fn index(&self, shard: u16, index: Index) -> String {

@@ -22,9 +22,10 @@ pub(super) async fn enter(link: &Link, options: &RedisOptions) -> Result<Keys, S
     made.ok_or_else(|| foreign(options, "what was written to it has vanished"))
 }
 
-/// A number that is larger each time.
-pub(super) async fn epoch(link: &Link, keys: &Keys) -> Result<u64, StoreError> {
-    let epoch: String = link.run(&EPOCH, &[keys.meta("epoch")], &[]).await?;
+/// A number that is larger each time, and larger than this one.
+pub(super) async fn epoch(link: &Link, keys: &Keys, than: u64) -> Result<u64, StoreError> {
+    let than = than.to_string();
+    let epoch: String = link.run(&EPOCH, &[keys.meta("epoch")], &[than.as_bytes()]).await?;
     epoch.parse().map_err(|_| StoreError::corrupt(format!("the epoch is `{epoch}`")))
 }
 

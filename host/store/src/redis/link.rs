@@ -77,16 +77,15 @@ impl Link {
         let unreached = |error: RedisError| {
             StoreError::Unavailable(format!("{options} cannot be reached: {}", words(&error)))
         };
-        let certificates = certificates(options)?;
         let mut lines = Vec::with_capacity(options.connections);
         if options.cluster {
-            let client = cluster(options, certificates).map_err(unreached)?;
+            let client = cluster(options, certificates(options)?).map_err(unreached)?;
             for _ in 0..options.connections {
                 let line = client.get_async_connection().await.map_err(unreached)?;
                 lines.push(Line::Cluster(line));
             }
         } else {
-            let client = single(options, certificates).map_err(unreached)?;
+            let client = clients(options)?.swap_remove(0);
             let config = ConnectionManagerConfig::new()
                 .set_number_of_retries(0)
                 .set_connection_timeout(Some(options.attempt))
@@ -228,9 +227,16 @@ fn certificates(options: &RedisOptions) -> Result<TlsCertificates, StoreError> {
     Ok(TlsCertificates { client_tls: None, root_cert })
 }
 
-fn single(options: &RedisOptions, certificates: TlsCertificates) -> RedisResult<Client> {
-    let info = nodes(options)?.swap_remove(0);
-    if options.tls { Client::build_with_tls(info, certificates) } else { Client::open(info) }
+/// A client of each node.
+pub(super) fn clients(options: &RedisOptions) -> Result<Vec<Client>, StoreError> {
+    let certificates = certificates(options)?;
+    let client = |info| match options.tls {
+        true => Client::build_with_tls(info, certificates.clone()),
+        false => Client::open(info),
+    };
+    let clients: RedisResult<Vec<_>> =
+        nodes(options).and_then(|nodes| nodes.into_iter().map(client).collect());
+    clients.map_err(|error| StoreError::BadUrl(words(&error)))
 }
 
 fn cluster(options: &RedisOptions, certificates: TlsCertificates) -> RedisResult<ClusterClient> {

@@ -9,7 +9,7 @@ use super::keys::{Index, Part, of_workflow, stamp, unstamp};
 use super::read::{PAGE_BYTES, unpack_record};
 use super::scripts::{OPEN, RECORDS};
 use super::walk::{Span, Walk};
-use crate::{Due, Ended, Ready, RunPage, RunQuery, StoreError};
+use crate::{Due, Ended, Ready, RunPage, RunQuery, Shards, StoreError};
 use everstep_core::{Digest, RunId, Timestamp};
 use futures::future::try_join_all;
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -33,6 +33,7 @@ struct Seen {
 impl Redis {
     pub(super) async fn list_due(
         &self,
+        shards: &Shards,
         until: Timestamp,
         after: Option<Due>,
         limit: usize,
@@ -42,12 +43,13 @@ impl Redis {
             span = span.behind(&stamp(after.at, after.run));
         }
         span.highest = [b"[", &stamp(until, RunId::from_bytes([0xff; 16]))[..]].concat();
-        let members = Walk::new(self, &span, limit).take(limit).await?;
+        let members = Walk::new(self, shards, &span, limit).take(limit).await?;
         members.iter().map(|it| seen(it).map(|Seen { at, run, .. }| Due { at, run })).collect()
     }
 
     pub(super) async fn list_ready(
         &self,
+        shards: &Shards,
         after: Option<Ready>,
         limit: usize,
     ) -> Result<Vec<Ready>, StoreError> {
@@ -55,7 +57,7 @@ impl Redis {
         if let Some(after) = after {
             span = span.behind(&stamp(after.since, after.run));
         }
-        let members = Walk::new(self, &span, limit).take(limit).await?;
+        let members = Walk::new(self, shards, &span, limit).take(limit).await?;
         let ready = |Seen { at, run, .. }| Ready { since: at, run };
         members.iter().map(|it| seen(it).map(ready)).collect()
     }
@@ -70,7 +72,7 @@ impl Redis {
             let front = of_workflow(&after.workflow);
             span = span.behind(&[&front, &stamp(after.at, after.run)[..]].concat());
         }
-        let members = Walk::new(self, &span, limit).take(limit).await?;
+        let members = Walk::new(self, &Shards::all(), &span, limit).take(limit).await?;
         let ended = |member: &(u16, Vec<u8>)| {
             let Seen { at, run, .. } = seen(member)?;
             let (front, _) = member.1.split_at(member.1.len() - super::keys::STAMP);
@@ -101,7 +103,7 @@ impl Redis {
     pub(super) async fn list_runs(&self, query: &RunQuery) -> Result<RunPage, StoreError> {
         let wanted = query.page_size();
         let span = span(query)?;
-        let mut walk = Walk::new(self, &span, wanted + 1);
+        let mut walk = Walk::new(self, &Shards::all(), &span, wanted + 1);
         let mut page = RunPage::default();
         let mut coming: VecDeque<Seen> = VecDeque::new();
         let (mut looked_at, mut bytes, mut last) = (0, 0, None);

@@ -10,6 +10,7 @@
 //! answered `Unavailable`. Unlike the embedded store this one goes on when its Redis is back.
 
 mod commit;
+mod ear;
 mod health;
 mod keys;
 mod keyspace;
@@ -17,6 +18,7 @@ mod link;
 mod list;
 mod modules;
 mod options;
+mod ownership;
 mod password;
 mod read;
 mod remove;
@@ -32,11 +34,12 @@ pub use password::Password;
 
 use crate::codec::Kind;
 use crate::{
-    Due, Ended, ModuleRecord, NewModule, PublicationChange, Ready, RunPage, RunQuery, SchedulePage,
-    Store, StoreError, StoreStats,
+    Due, Ended, ModuleRecord, NewModule, Ownership, PublicationChange, Ready, RunPage, RunQuery,
+    SchedulePage, Shards, Store, StoreError, StoreStats,
 };
 use async_trait::async_trait;
 use commit::Packed;
+use ear::Ear;
 use everstep_core::{
     Commit, Digest, Entry, InputHash, LogLine, Publication, Record, RunId, Schedule, ScheduleId,
     Timestamp,
@@ -63,6 +66,7 @@ pub struct Redis {
     waiting: AtomicU64,
     /// Whether it is closed. Every request holds it for as long as it takes.
     closed: RwLock<bool>,
+    ear: Ear,
 }
 
 impl Redis {
@@ -76,7 +80,8 @@ impl Redis {
         let link = Link::open(options).await?;
         let warnings = health::check(&link, options.cluster).await?;
         let keys = keyspace::enter(&link, options).await?;
-        let epoch = keyspace::epoch(&link, &keys).await?;
+        let epoch = keyspace::epoch(&link, &keys, 0).await?;
+        let ear = Ear::new(options, keys.hints())?;
         Ok(Self {
             link,
             keys,
@@ -88,6 +93,7 @@ impl Redis {
             bytes: AtomicU64::new(0),
             waiting: AtomicU64::new(0),
             closed: RwLock::new(false),
+            ear,
         })
     }
 
@@ -170,17 +176,23 @@ impl Store for Redis {
 
     async fn due(
         &self,
+        shards: &Shards,
         until: Timestamp,
         after: Option<Due>,
         limit: usize,
     ) -> Result<Vec<Due>, StoreError> {
         let _open = self.gate().await?;
-        self.list_due(until, after, limit).await
+        self.list_due(shards, until, after, limit).await
     }
 
-    async fn ready(&self, after: Option<Ready>, limit: usize) -> Result<Vec<Ready>, StoreError> {
+    async fn ready(
+        &self,
+        shards: &Shards,
+        after: Option<Ready>,
+        limit: usize,
+    ) -> Result<Vec<Ready>, StoreError> {
         let _open = self.gate().await?;
-        self.list_ready(after, limit).await
+        self.list_ready(shards, after, limit).await
     }
 
     async fn ended(&self, after: Option<&Ended>, limit: usize) -> Result<Vec<Ended>, StoreError> {
@@ -259,6 +271,18 @@ impl Store for Redis {
         self.epoch
     }
 
+    fn shards(&self) -> u16 {
+        self.keys.shards
+    }
+
+    fn shard_of(&self, run: RunId) -> u16 {
+        self.keys.shard_of(run)
+    }
+
+    fn ownership(&self) -> &dyn Ownership {
+        self
+    }
+
     async fn stats(&self) -> Result<StoreStats, StoreError> {
         let _open = self.gate().await?;
         self.link.ask_once(&redis::cmd("PING")).await.map_err(|error| unavailable(&error))?;
@@ -274,5 +298,6 @@ impl Store for Redis {
     async fn close(&self) {
         // Waits for the requests that are under way.
         *self.closed.write().await = true;
+        self.ear.close();
     }
 }

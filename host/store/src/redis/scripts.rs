@@ -51,4 +51,7 @@ scripts! {
     DELETE_SCHEDULE = "delete_schedule",
     CREATE = "create",
     EPOCH = "epoch",
+    JOIN = "join",
+    MEMBERS = "members",
+    CLAIM = "claim",
 }

@@ -3,7 +3,7 @@
 
 use super::Redis;
 use super::keys::Index;
-use crate::StoreError;
+use crate::{Shards, StoreError};
 use futures::future::try_join_all;
 use redis::{Cmd, cmd};
 use std::collections::VecDeque;
@@ -68,12 +68,12 @@ pub(super) struct Walk<'r> {
 
 impl<'r> Walk<'r> {
     /// `wanted` is about how many members will be asked for.
-    pub(super) fn new(redis: &'r Redis, span: &Span, wanted: usize) -> Self {
-        let shards = redis.keys.shards;
+    pub(super) fn new(redis: &'r Redis, shards: &Shards, span: &Span, wanted: usize) -> Self {
+        let shards: Vec<u16> = (0..redis.keys.shards).filter(|it| shards.contains(*it)).collect();
         let lane =
             |shard| Lane { shard, span: span.clone(), members: VecDeque::new(), ends: false };
-        let block = (wanted.saturating_mul(2) / usize::from(shards)).clamp(BLOCK.0, BLOCK.1);
-        let lanes = (0..shards).map(lane).collect();
+        let block = (wanted.saturating_mul(2) / shards.len().max(1)).clamp(BLOCK.0, BLOCK.1);
+        let lanes = shards.into_iter().map(lane).collect();
         Self { redis, lanes, backwards: span.backwards, block }
     }
 

@@ -3,7 +3,7 @@
 
 use super::{lazy, open_at, open_with};
 use crate::contract::{first, next, run_id};
-use crate::{Embedded, RunQuery, Store};
+use crate::{Embedded, RunQuery, Shards, Store};
 use everstep_core::{Commit, Failure, InputHash, Payload, Record, RunState, Timestamp, Token};
 use proptest::prelude::*;
 use rusqlite::Connection;
@@ -117,8 +117,8 @@ async fn lists(store: &Embedded) -> String {
     let far = Timestamp::from_millis(u64::MAX);
     format!(
         "{:?}{:?}{:?}{:?}",
-        store.due(far, None, 99).await.unwrap(),
-        store.ready(None, 99).await.unwrap(),
+        store.due(&Shards::all(), far, None, 99).await.unwrap(),
+        store.ready(&Shards::all(), None, 99).await.unwrap(),
         store.ended(None, 99).await.unwrap(),
         store.runs(&RunQuery::default()).await.unwrap(),
     )
@@ -137,7 +137,7 @@ async fn compare(steps: Vec<Step>) {
     for (clock, step) in (0..).zip(&steps) {
         let commit = commit(step, clock, records.get(&step.run));
         let answer = single.commit(commit.clone()).await;
-        single.ready(None, 1).await.unwrap();
+        single.ready(&Shards::all(), None, 1).await.unwrap();
         assert_eq!(merged.commit(commit.clone()).await, answer);
         assert_eq!(crashed.commit(commit.clone()).await, answer);
         if answer.is_ok() {

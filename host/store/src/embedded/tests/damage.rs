@@ -3,7 +3,7 @@
 
 use super::{lazy, open_at, open_with};
 use crate::contract::{first, next, run_id};
-use crate::{NewModule, RunQuery, Store, StoreError};
+use crate::{NewModule, RunQuery, Shards, Store, StoreError};
 use everstep_core::manifest::{FORMAT, Manifest};
 use everstep_core::schedule::{ScheduleBody, ScheduledStart, Spec};
 use everstep_core::{Digest, Schedule, Timestamp};
@@ -18,7 +18,7 @@ async fn damaged_store(damage: &str) -> (crate::Embedded, TempDir) {
         for commit in [first(n), next(&first(n).record, 2, 2)] {
             store.commit(commit).await.unwrap();
             // A list waits for the database, so that each commit has rows of its own.
-            store.ready(None, 1).await.unwrap();
+            store.ready(&Shards::all(), None, 1).await.unwrap();
         }
     }
     store.close().await;
@@ -120,14 +120,14 @@ async fn tables_that_contradict_the_log_stop_the_store_and_lose_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let store = open_with(dir.path(), &lazy()).unwrap();
     store.commit(first(1)).await.unwrap();
-    store.ready(None, 1).await.unwrap();
+    store.ready(&Shards::all(), None, 1).await.unwrap();
     let raw = Connection::open(dir.path().join("data").join("everstep.db")).unwrap();
     let rogue = "INSERT INTO events (run, seq, n, crc, data) VALUES (1, 1, 1, 0, x'00')";
     raw.execute_batch(rogue).unwrap();
     let second = next(&first(1).record, 2, 2);
     store.commit(second.clone()).await.unwrap();
     let id = run_id(1).to_string();
-    let stopped = store.ready(None, 1).await.unwrap_err();
+    let stopped = store.ready(&Shards::all(), None, 1).await.unwrap_err();
     assert!(stopped.to_string().contains(&id), "{stopped}");
     store.close().await;
     corrupt(open_at(dir.path()).map(drop), &[&id, "contradict the log"]);

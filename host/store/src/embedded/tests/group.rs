@@ -5,7 +5,7 @@ use crate::contract::{first, next, run_id};
 use crate::embedded::directory::Directory;
 use crate::embedded::schema;
 use crate::embedded::settings::Settings;
-use crate::{Embedded, RunQuery, Store};
+use crate::{Embedded, RunQuery, Shards, Store};
 use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -109,14 +109,15 @@ async fn a_failed_transaction_stops_the_store_for_good_and_loses_nothing() {
     }
     broken.store(true, Ordering::SeqCst);
     // A list needs the database to be up to date.
-    assert_eq!(store.ready(None, 9).await.unwrap_err().code(), "store.unavailable");
+    assert_eq!(store.ready(&Shards::all(), None, 9).await.unwrap_err().code(), "store.unavailable");
     broken.store(false, Ordering::SeqCst);
     assert_eq!(store.commit(first(3)).await.unwrap_err().code(), "store.unavailable");
     assert_eq!(store.record(run_id(1)).await.unwrap_err(), store.stats().await.unwrap_err());
     store.close().await;
 
     let store = open_at(dir.path()).unwrap();
-    let kept: Vec<_> = store.ready(None, 9).await.unwrap().iter().map(|ready| ready.run).collect();
+    let kept: Vec<_> =
+        store.ready(&Shards::all(), None, 9).await.unwrap().iter().map(|ready| ready.run).collect();
     assert_eq!(kept, [run_id(1), run_id(2)]);
 }
 
@@ -140,7 +141,7 @@ async fn closing_writes_what_waits() {
         }
     }
     let store = open_at(dir.path()).unwrap();
-    let all = store.ready(None, 1_000).await.unwrap();
+    let all = store.ready(&Shards::all(), None, 1_000).await.unwrap();
     let kept: Vec<_> = all.iter().map(|ready| ready.run).collect();
     assert_eq!(kept, committed.into_iter().map(run_id).collect::<Vec<_>>());
 }

@@ -3,7 +3,7 @@
 use super::{lazy, open_at, open_with};
 use crate::contract::{entry, first, line, next, run_id};
 use crate::embedded::settings::Settings;
-use crate::{Embedded, RunQuery, Store, StoreError};
+use crate::{Embedded, RunQuery, Shards, Store, StoreError};
 use everstep_core::{Commit, InputHash, Payload, Record, RunState};
 use std::fs;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use std::time::Duration;
 
 /// Brings the database up to date.
 async fn settle(store: &Embedded) {
-    store.ready(None, 1).await.unwrap();
+    store.ready(&Shards::all(), None, 1).await.unwrap();
 }
 
 /// Commits `count` times behind `record`, two entries and one line each.

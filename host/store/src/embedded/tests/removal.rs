@@ -1,8 +1,8 @@
 //! What removing runs leaves in the file: nothing, also when a crash comes between.
 
 use super::open_at;
-use crate::Store;
 use crate::contract::{first, next, run_id};
+use crate::{Shards, Store};
 use everstep_core::{Payload, RunState};
 use rusqlite::Connection;
 use std::path::Path;
@@ -16,12 +16,12 @@ async fn two_ended_runs(dir: &Path) -> crate::Embedded {
         Arc::make_mut(&mut start.record.origin).options.tags.insert("a".into(), "b".into());
         store.commit(start.clone()).await.unwrap();
         // A list waits for the database, so that the end has rows of its own.
-        store.ready(None, 1).await.unwrap();
+        store.ready(&Shards::all(), None, 1).await.unwrap();
         let mut end = next(&start.record, 3, 2);
         end.record.state = RunState::Completed { output: Payload::null() };
         end.record.ready = false;
         store.commit(end).await.unwrap();
-        store.ready(None, 1).await.unwrap();
+        store.ready(&Shards::all(), None, 1).await.unwrap();
     }
     store
 }

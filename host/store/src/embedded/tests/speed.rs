@@ -4,7 +4,7 @@
 use super::{lazy, open_at, open_with};
 use crate::contract::{first, next};
 use crate::embedded::settings::Settings;
-use crate::{Embedded, Store};
+use crate::{Embedded, Shards, Store};
 use everstep_core::Record;
 use std::io::{Seek, Write};
 use std::sync::Arc;
@@ -115,6 +115,6 @@ async fn speed_of_opening() {
     let started = Instant::now();
     let opened = open_at(&copy).unwrap();
     let took = started.elapsed();
-    assert_eq!(opened.ready(None, 10_000).await.unwrap().len(), 2_900);
+    assert_eq!(opened.ready(&Shards::all(), None, 10_000).await.unwrap().len(), 2_900);
     eprintln!("{} commits in the log: open after {took:?}", store.stats().await.unwrap().commits);
 }

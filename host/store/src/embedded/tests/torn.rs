@@ -5,7 +5,7 @@
 use super::crash::check_whole;
 use super::{lazy, open_at, open_with};
 use crate::contract::{first, next, run_id};
-use crate::{Embedded, Store, StoreError};
+use crate::{Embedded, Shards, Store, StoreError};
 use std::fs;
 use std::path::Path;
 
@@ -117,7 +117,7 @@ async fn a_database_that_lost_all_that_was_not_synced_is_brought_up_to_date() {
             commit = next(&record, 1 + record.length % 3, record.length % 2);
         }
         records.push(store.record(run_id(n)).await.unwrap().unwrap());
-        store.ready(None, 1).await.unwrap();
+        store.ready(&Shards::all(), None, 1).await.unwrap();
     }
     let log = fs::read(data.join("log/0")).unwrap();
     let [database, wal] = old;
@@ -128,5 +128,8 @@ async fn a_database_that_lost_all_that_was_not_synced_is_brought_up_to_date() {
         assert_eq!(reopened.record(record.id()).await.unwrap(), Some(record.clone()));
         check_whole(&reopened, &record).await;
     }
-    assert_eq!(reopened.ready(None, 100).await.unwrap(), store.ready(None, 100).await.unwrap());
+    assert_eq!(
+        reopened.ready(&Shards::all(), None, 100).await.unwrap(),
+        store.ready(&Shards::all(), None, 100).await.unwrap()
+    );
 }

@@ -8,7 +8,8 @@
 --       5 length 6 log lines 7 where the journal begins 8 record 9 wake_at (8 bytes, or empty)
 --       10 ready (1 or empty) 11 updated_at (8 bytes) 12 terminal (1 or empty) 13 run (16 bytes)
 --       14 started_at (8 bytes) 15 workflow 16 parent (16 bytes, or empty) 17 module (32 bytes)
---       18 number of references 19 number of entries; then references, entries, log lines
+--       18 number of references 19 number of entries 20 channel for hints; then references, entries,
+--       log lines
 --
 -- The head: t token, l length, n log lines, f where the journal begins, b start, c the last commit's
 -- id; and what the run has in indexes, empty when nothing: w wake_at, y ready since, e ended at,
@@ -37,7 +38,7 @@ else
 end
 if ARGV[4] ~= lines then return {'lines', lines} end
 if exists then
-  for i = 20, 19 + references do
+  for i = 21, 20 + references do
     if redis.call('SISMEMBER', KEYS[5], ARGV[i]) == 1 then return {'duplicate'} end
   end
   -- Cheap to see, and never to be built upon.
@@ -57,9 +58,9 @@ local function append(command, key, from, to)
   end
 end
 
-append('SADD', KEYS[5], 20, 19 + references)
-append('RPUSH', KEYS[3], 20 + references, 19 + references + entries)
-append('RPUSH', KEYS[4], 20 + references + entries, #ARGV)
+append('SADD', KEYS[5], 21, 20 + references)
+append('RPUSH', KEYS[3], 21 + references, 20 + references + entries)
+append('RPUSH', KEYS[4], 21 + references + entries, #ARGV)
 local gone = tonumber(ARGV[7]) - tonumber(first)
 if gone > 0 then redis.call('LTRIM', KEYS[3], gone, -1) end
 redis.call('SET', KEYS[2], ARGV[8])
@@ -103,4 +104,5 @@ move(KEYS[10], 'e', head[9], ended, workflow .. '\0', run)
 
 move(KEYS[11], 'd', head[10], ARGV[12] == '' and ARGV[17] or '', '', start .. run)
 redis.call('HSET', KEYS[1], unpack(change))
+redis.call('PUBLISH', ARGV[20], run)
 return {'ok'}

@@ -3,7 +3,7 @@
 use super::server::Server;
 use crate::contract::{first, next, run_id};
 use crate::redis::Password;
-use crate::{Redis, RedisOptions, Store};
+use crate::{Redis, RedisOptions, Shards, Store};
 
 /// The rights that docs/redis.md says are enough.
 const ENOUGH: [&str; 10] = [
@@ -37,7 +37,7 @@ async fn a_user_with_enough_rights_can_do_everything() {
     assert_eq!(store.warnings(), []);
     store.commit(first(1)).await.unwrap();
     store.commit(next(&first(1).record, 1, 1)).await.unwrap();
-    assert_eq!(store.ready(None, 10).await.unwrap().len(), 1);
+    assert_eq!(store.ready(&Shards::all(), None, 10).await.unwrap().len(), 1);
     assert_eq!(store.journal(run_id(1), 0, 10).await.unwrap().len(), 2);
 }
 

@@ -4,7 +4,7 @@ use super::Writer;
 use super::server::{Server, free_port};
 use crate::contract::{first, next, run_id};
 use crate::redis::keys::{Index, Keys};
-use crate::{Redis, RedisOptions, Store, StoreError};
+use crate::{Redis, RedisOptions, Shards, Store, StoreError};
 use redis::{Value, from_redis_value};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -117,7 +117,7 @@ async fn commits_go_on_when_a_replica_takes_over() {
     }
     // How many had to be decided anew depends on what the replica had; none went wrong unseen.
     eprintln!("{conflicts} commits met another length than they were decided for");
-    assert_eq!(store.ready(None, 100).await.unwrap().len(), 24);
+    assert_eq!(store.ready(&Shards::all(), None, 100).await.unwrap().len(), 24);
 }
 
 /// The replica lacks what was acknowledged last. Whoever goes on from there hears of it.

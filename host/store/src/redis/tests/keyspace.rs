@@ -2,7 +2,7 @@
 
 use super::server::Server;
 use crate::contract::{first, run_id};
-use crate::{Redis, RedisOptions, Store, StoreError};
+use crate::{Redis, RedisOptions, Shards, Store, StoreError};
 use redis::Value;
 
 async fn refused_untouched(server: &Server, options: &RedisOptions) -> StoreError {
@@ -58,7 +58,7 @@ async fn namespaces_do_not_see_each_other() {
     one.commit(first(1)).await.unwrap();
     assert_eq!(other.record(run_id(1)).await.unwrap(), None);
     other.commit(first(1)).await.unwrap();
-    assert_eq!(one.ready(None, 10).await.unwrap().len(), 1);
+    assert_eq!(one.ready(&Shards::all(), None, 10).await.unwrap().len(), 1);
 }
 
 #[tokio::test]
