@@ -162,6 +162,12 @@ impl InputHash {
         &self.0
     }
 
+    /// The reverse of [`InputHash::as_bytes`].
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
     /// The hash of these bytes.
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {

@@ -15,6 +15,7 @@ mod alone;
 mod codec;
 #[cfg(any(test, feature = "contract"))]
 pub mod contract;
+mod copy;
 mod cursor;
 mod embedded;
 mod error;
@@ -28,6 +29,7 @@ mod shards;
 mod store;
 
 pub use self::redis::{PASSWORD_VARIABLE, Password, Redis, RedisOptions, StoreWarning};
+pub use copy::{Copied, CopyError, compare, copy};
 pub use embedded::{Embedded, EmbeddedOptions};
 pub use error::StoreError;
 pub use memory::Memory;

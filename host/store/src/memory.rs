@@ -15,6 +15,7 @@ use everstep_core::{
     Timestamp,
 };
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// It forgets everything, so every opening is the first.
@@ -250,6 +251,19 @@ impl Store for Memory {
     async fn has_reference(&self, id: RunId, reference: InputHash) -> Result<bool, StoreError> {
         let shelves = self.open()?;
         Ok(shelves.runs.get(&id).is_some_and(|kept| kept.references.contains(&reference)))
+    }
+
+    async fn references(
+        &self,
+        id: RunId,
+        after: Option<InputHash>,
+        limit: usize,
+    ) -> Result<Vec<InputHash>, StoreError> {
+        let shelves = self.open()?;
+        let Some(kept) = shelves.runs.get(&id) else { return Ok(Vec::new()) };
+        let behind = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let references = kept.references.range((behind, Bound::Unbounded));
+        Ok(references.take(limit).copied().collect())
     }
 
     async fn journal(&self, id: RunId, from: u64, limit: usize) -> Result<Vec<Entry>, StoreError> {

@@ -46,6 +46,17 @@ pub trait Store: Send + Sync + 'static {
     /// `Unavailable`.
     async fn has_reference(&self, id: RunId, reference: InputHash) -> Result<bool, StoreError>;
 
+    /// The references of this run behind `after`, in order, at most `limit`.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    async fn references(
+        &self,
+        id: RunId,
+        after: Option<InputHash>,
+        limit: usize,
+    ) -> Result<Vec<InputHash>, StoreError>;
+
     /// Journal entries from position `from` on; empty at the end, for an unknown run, and in front
     /// of where the journal begins (see [`Record::first`]). About
     /// `limit` of them: entries that were committed together come together (so there may be

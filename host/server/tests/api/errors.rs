@@ -11,6 +11,7 @@ const SOURCES: &[&str] = &[
     "host/core/src/run",
     "host/core/src/schedule",
     "host/engine/src",
+    "host/store/src/copy.rs",
     "host/store/src/error.rs",
     "host/server/src",
     "host/client/src/error.rs",

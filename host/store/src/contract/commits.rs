@@ -135,6 +135,13 @@ pub async fn what_was_received_is_received_once(store: Arc<dyn Store>) {
     assert!(store.has_reference(run_id(1), reference("b")).await.unwrap());
     assert!(!store.has_reference(run_id(2), reference("b")).await.unwrap());
     assert!(!store.has_reference(run_id(3), reference("b")).await.unwrap());
+    let mut both = ["a", "b"].map(reference);
+    both.sort();
+    assert_eq!(store.references(run_id(1), None, 10).await.unwrap(), both);
+    assert_eq!(store.references(run_id(1), None, 1).await.unwrap(), both[..1]);
+    assert_eq!(store.references(run_id(1), Some(both[0]), 10).await.unwrap(), both[1..]);
+    assert_eq!(store.references(run_id(1), Some(both[1]), 10).await.unwrap(), []);
+    assert_eq!(store.references(run_id(3), None, 10).await.unwrap(), []);
 }
 
 /// Positions go on counting; what is in front of the new beginning is not there any more.

@@ -211,6 +211,15 @@ impl Store for Embedded {
         self.read_reference(id, reference).await
     }
 
+    async fn references(
+        &self,
+        id: RunId,
+        after: Option<InputHash>,
+        limit: usize,
+    ) -> Result<Vec<InputHash>, StoreError> {
+        self.list(move |connection| read::references(connection, id, after, limit)).await
+    }
+
     async fn journal(&self, id: RunId, from: u64, limit: usize) -> Result<Vec<Entry>, StoreError> {
         self.read_items(Kind::Journal, id, from, limit).await
     }

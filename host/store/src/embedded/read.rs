@@ -34,6 +34,26 @@ pub(super) fn has_reference(
     Ok(found)
 }
 
+pub(super) fn references(
+    connection: &Connection,
+    id: RunId,
+    after: Option<InputHash>,
+    limit: usize,
+) -> Result<Vec<InputHash>, StoreError> {
+    // No reference is as short as the empty one, so all are behind it.
+    let after = after.map_or_else(Vec::new, |after| after.as_bytes().to_vec());
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let mut statement = connection.prepare_cached(
+        "SELECT reference FROM run_references
+         WHERE run = (SELECT no FROM runs WHERE run_id = ?1) AND reference > ?2
+         ORDER BY reference LIMIT ?3",
+    )?;
+    let found = statement.query_map(params![id.as_bytes(), after, limit], |row| {
+        Ok(InputHash::from_bytes(row.get(0)?))
+    })?;
+    Ok(found.collect::<Result<_, _>>()?)
+}
+
 /// Journal entries or log lines from a position on. The rows must follow each other without a gap
 /// up to where the run says they end; a run with a hole in its past would replay another life.
 pub(super) fn items<T: DeserializeOwned>(

@@ -115,6 +115,9 @@ fn verdict(run: RunId, answer: &[Vec<u8>]) -> Result<(), StoreError> {
             "its log lines begin at another place, the run has {}",
             word(1)
         )),
+        "vanished" => StoreError::corrupt(format!(
+            "run {run}: all data of its shard has vanished from Redis, or another Redis answers"
+        )),
         "damaged" => StoreError::corrupt(format!("run {run}: {}", word(1))),
         other => StoreError::corrupt(format!("Redis answered `{other}` to a commit")),
     })

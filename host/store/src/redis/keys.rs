@@ -33,6 +33,8 @@ pub(super) enum Index {
     Children,
     /// No index: who owns the shard (a hash).
     Owner,
+    /// No index: says that the shard is there (a string).
+    Made,
 }
 
 impl Index {
@@ -46,6 +48,7 @@ impl Index {
             Self::Open => "open",
             Self::Children => "children",
             Self::Owner => "owner",
+            Self::Made => "made",
         }
     }
 }
@@ -134,6 +137,7 @@ impl Keys {
             Index::Ended,
             Index::Open,
             Index::Children,
+            Index::Made,
         ];
         parts.into_iter().chain(indexes.map(|index| self.index(shard, index))).collect()
     }

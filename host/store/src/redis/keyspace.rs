@@ -7,7 +7,7 @@ use super::options::{DEFAULT_SHARDS, RedisOptions};
 use super::scripts::{CREATE, EPOCH};
 use crate::StoreError;
 use futures::future::try_join_all;
-use redis::cmd;
+use redis::{RedisResult, cmd, from_redis_value};
 use std::collections::HashMap;
 
 /// The keys of the namespace.
@@ -20,6 +20,12 @@ pub(super) async fn enter(link: &Link, options: &RedisOptions) -> Result<Keys, S
     // Somebody else may have made it at the same time.
     let made = read(link, options).await?;
     made.ok_or_else(|| foreign(options, "what was written to it has vanished"))
+}
+
+/// Whether the namespace is there at this moment.
+pub(super) async fn is_there(link: &Link, namespace: &str) -> RedisResult<bool> {
+    let exists = cmd("EXISTS").arg(Keys::keyspace(namespace)).to_owned();
+    Ok(from_redis_value(link.ask_once(&exists).await?)?)
 }
 
 /// A number that is larger each time, and larger than this one.
@@ -51,24 +57,37 @@ async fn read(link: &Link, options: &RedisOptions) -> Result<Option<Keys>, Store
     let Some(shards) = shards else {
         return Err(foreign(options, &format!("the key {key} does not say its shards")));
     };
-    match options.shards {
-        Some(wanted) if wanted != shards => Err(foreign(
+    if let Some(wanted) = options.shards.filter(|wanted| *wanted != shards) {
+        return Err(foreign(
             options,
             &format!("it was made with {shards} shards, not {wanted}; they cannot be changed"),
-        )),
-        _ => Ok(Some(Keys::new(&options.namespace, shards))),
+        ));
     }
+    let keys = Keys::new(&options.namespace, shards);
+    if exists(link, &keys, Index::Made).await?.contains(&false) {
+        return Err(foreign(options, "all data of some of its shards has vanished"));
+    }
+    Ok(Some(keys))
+}
+
+/// Which shards have this key.
+async fn exists(link: &Link, keys: &Keys, what: Index) -> Result<Vec<bool>, StoreError> {
+    let shards = (0..keys.shards)
+        .map(async |shard| link.ask(cmd("EXISTS").arg(keys.index(shard, what))).await);
+    try_join_all(shards).await
 }
 
 async fn create(link: &Link, options: &RedisOptions, keys: &Keys) -> Result<(), StoreError> {
     // Runs without the key that says what they are: half of the data has vanished, or somebody has
     // written here by hand. A store on top of that would be wrong for ever.
-    let runs = (0..keys.shards).map(async |shard| {
-        link.ask::<bool>(cmd("EXISTS").arg(keys.index(shard, Index::Start))).await
-    });
-    if try_join_all(runs).await?.contains(&true) {
+    if exists(link, keys, Index::Start).await?.contains(&true) {
         return Err(foreign(options, "there are runs, but not the key that says what they are"));
     }
+    // The shards first: the namespace is there when all of them are.
+    let made = (0..keys.shards).map(async |shard| {
+        link.ask::<()>(cmd("SET").arg(keys.index(shard, Index::Made)).arg("1")).await
+    });
+    try_join_all(made).await?;
     let shards = keys.shards.to_string();
     let format = FORMAT.to_string();
     let fields = ["format", &format, "shards", &shards, "written_by", env!("CARGO_PKG_VERSION")];

@@ -25,7 +25,7 @@ mod remove;
 mod schedules;
 mod scripts;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod walk;
 
 pub use health::StoreWarning;
@@ -56,6 +56,7 @@ use tokio::sync::{RwLock, RwLockReadGuard};
 pub struct Redis {
     link: Link,
     keys: Keys,
+    namespace: String,
     epoch: u64,
     warnings: Vec<StoreWarning>,
     /// Drawn at random when the store is opened: the first half of the ids of its commits.
@@ -85,6 +86,7 @@ impl Redis {
         Ok(Self {
             link,
             keys,
+            namespace: options.namespace.clone(),
             epoch,
             warnings,
             mark: RandomState::new().hash_one(epoch),
@@ -157,6 +159,16 @@ impl Store for Redis {
     async fn has_reference(&self, id: RunId, reference: InputHash) -> Result<bool, StoreError> {
         let _open = self.gate().await?;
         self.read_reference(id, reference).await
+    }
+
+    async fn references(
+        &self,
+        id: RunId,
+        after: Option<InputHash>,
+        limit: usize,
+    ) -> Result<Vec<InputHash>, StoreError> {
+        let _open = self.gate().await?;
+        self.read_references(id, after, limit).await
     }
 
     async fn journal(&self, id: RunId, from: u64, limit: usize) -> Result<Vec<Entry>, StoreError> {
@@ -285,7 +297,11 @@ impl Store for Redis {
 
     async fn stats(&self) -> Result<StoreStats, StoreError> {
         let _open = self.gate().await?;
-        self.link.ask_once(&redis::cmd("PING")).await.map_err(|error| unavailable(&error))?;
+        let is_there = keyspace::is_there(&self.link, &self.namespace).await;
+        if !is_there.map_err(|error| unavailable(&error))? {
+            let what = format!("the namespace {} has vanished from Redis", self.namespace);
+            return Err(StoreError::Corrupt { what });
+        }
         Ok(StoreStats {
             commits: self.commits.load(Relaxed),
             // Redis does not say.

@@ -29,6 +29,26 @@ impl Redis {
         self.link.ask(&is_member).await
     }
 
+    /// Redis keeps them without order, so it sends all: 16 bytes each.
+    pub(super) async fn read_references(
+        &self,
+        id: RunId,
+        after: Option<InputHash>,
+        limit: usize,
+    ) -> Result<Vec<InputHash>, StoreError> {
+        let members = cmd("SMEMBERS").arg(self.keys.run(id, Part::References)).to_owned();
+        let members: Vec<Vec<u8>> = self.link.ask(&members).await?;
+        let reference = |member: &Vec<u8>| {
+            let bytes = member.as_slice().try_into().map(InputHash::from_bytes);
+            bytes.map_err(|_| StoreError::corrupt(format!("run {id}: a reference is none")))
+        };
+        let mut references: Vec<_> = members.iter().map(reference).collect::<Result<_, _>>()?;
+        references.retain(|it| after.is_none_or(|after| *it > after));
+        references.sort_unstable();
+        references.truncate(limit);
+        Ok(references)
+    }
+
     /// Journal entries or log lines from a position on.
     pub(super) async fn read_items<T: DeserializeOwned>(
         &self,

@@ -3,7 +3,7 @@
 -- Nothing is written in front of the last refusal.
 --
 -- KEYS: 1 head 2 record 3 journal 4 logs 5 references
---       6 start 7 workflow 8 due 9 ready 10 ended 11 open 12 children
+--       6 start 7 workflow 8 due 9 ready 10 ended 11 open 12 children 13 made
 -- ARGV: 1 commit id 2 expected length 3 token (16 hex digits, or empty) 4 first log line
 --       5 length 6 log lines 7 where the journal begins 8 record 9 wake_at (8 bytes, or empty)
 --       10 ready (1 or empty) 11 updated_at (8 bytes) 12 terminal (1 or empty) 13 run (16 bytes)
@@ -33,8 +33,10 @@ if exists then
   if ARGV[2] == '0' then return {'exists'} end
   if ARGV[2] ~= length then return {'conflict', length} end
 else
+  -- Redis has lost everything, or another one answers: nothing is begun on top of that.
+  if redis.call('EXISTS', KEYS[13]) == 0 then return {'vanished'} end
   if ARGV[2] ~= '0' then return {'conflict', '0'} end
-  token, lines, first = '0000000000000000', '0', ARGV[7]
+  token, lines, first = '0000000000000000', '0', '0'
 end
 if ARGV[4] ~= lines then return {'lines', lines} end
 if exists then

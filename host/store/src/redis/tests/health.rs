@@ -63,6 +63,19 @@ async fn a_node_of_a_cluster_is_not_taken_for_a_server() {
 }
 
 #[test]
+fn every_warning_is_in_the_document() {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/redis.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let source = include_str!("../health.rs");
+    let codes: Vec<_> =
+        source.split('"').filter(|it| it.starts_with("redis.") && !it.contains(' ')).collect();
+    assert_eq!(codes.len(), 6);
+    for code in codes {
+        assert!(page.contains(&format!("| `{code}` |")), "{code}");
+    }
+}
+
+#[test]
 fn an_old_server_is_refused() {
     let facts = |version: &str| Facts {
         info: [("redis_version".to_owned(), version.to_owned())].into(),

@@ -9,7 +9,8 @@ mod health;
 mod keyspace;
 mod options;
 mod outage;
-mod server;
+pub(crate) mod server;
+mod speed;
 mod tls;
 
 use crate::contract::{first, next};

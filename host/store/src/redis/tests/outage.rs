@@ -127,6 +127,33 @@ async fn a_wrong_address_is_said_at_once() {
     assert!(!error.to_string().contains("hidden"));
 }
 
+/// A Redis that keeps nothing was killed. Nothing begins on top of what is not there any more.
+#[tokio::test]
+async fn a_redis_that_has_lost_everything_is_noticed() {
+    let mut server = Server::start(&["--appendonly", "no"]).await;
+    let store = Redis::open(&patient(&server, 60_000)).await.unwrap();
+    store.commit(first(1)).await.unwrap();
+    server.stop();
+    server.restart().await;
+    for commit in [next(&first(1).record, 1, 0), first(2)] {
+        let refused = store.commit(commit).await.unwrap_err();
+        assert_eq!(refused.code(), "store.corrupt");
+        assert!(refused.to_string().contains("vanished"), "{refused}");
+    }
+    let refused = store.stats().await.unwrap_err();
+    assert_eq!(refused.code(), "store.corrupt", "{refused}");
+    assert_eq!(server.ask(&["DBSIZE"]).await, redis::Value::Int(0));
+    // Opened again, it is a new one.
+    Redis::open(&server.options()).await.unwrap().commit(first(1)).await.unwrap();
+    // Only a part is lost, as when a node of a cluster comes back empty.
+    let shard = crate::redis::keys::Keys::new("default", 64).shard_of(run_id(2));
+    server.ask(&["DEL", &format!("es1:default:{{{shard}}}:made")]).await;
+    assert_eq!(store.commit(first(2)).await.unwrap_err().code(), "store.corrupt");
+    let refused = Redis::open(&server.options()).await.unwrap_err();
+    assert_eq!(refused.code(), "store.foreign");
+    assert!(refused.to_string().contains("vanished"), "{refused}");
+}
+
 /// Memory is full: what needs room is refused whole, and what makes room is not.
 #[tokio::test]
 async fn a_full_redis_refuses_commits_and_lets_runs_go() {

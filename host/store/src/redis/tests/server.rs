@@ -16,21 +16,21 @@ const MISSING: &str = "there is no redis-server on PATH: apt-get install redis-s
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running server.
-pub(super) struct Server {
+pub(crate) struct Server {
     process: Option<Child>,
-    pub(super) port: u16,
+    pub(crate) port: u16,
     directory: TempDir,
     settings: Vec<String>,
 }
 
 impl Server {
     /// Starts one that loses nothing, with further settings.
-    pub(super) async fn start(settings: &[&str]) -> Self {
+    pub(crate) async fn start(settings: &[&str]) -> Self {
         Self::start_in(tempfile::tempdir().unwrap(), settings).await
     }
 
     /// The same, with files that its settings name.
-    pub(super) async fn start_in(directory: TempDir, settings: &[&str]) -> Self {
+    pub(crate) async fn start_in(directory: TempDir, settings: &[&str]) -> Self {
         let settings = settings.iter().map(|it| (*it).to_owned()).collect();
         let mut server = Self { process: None, port: 0, directory, settings };
         // Somebody else may take the port between our asking and the server's listening.
@@ -44,20 +44,20 @@ impl Server {
         panic!("redis-server does not start: {}", log.unwrap_or_default());
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.directory.path()
     }
 
-    pub(super) fn options(&self) -> RedisOptions {
+    pub(crate) fn options(&self) -> RedisOptions {
         options(&self.url())
     }
 
-    pub(super) fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
     /// Kills it, as a crash would.
-    pub(super) fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         if let Some(mut process) = self.process.take() {
             let _ = process.kill();
             let _ = process.wait();
@@ -65,17 +65,17 @@ impl Server {
     }
 
     /// Starts it again with the data that it has.
-    pub(super) async fn restart(&mut self) {
+    pub(crate) async fn restart(&mut self) {
         assert!(self.spawn().await, "the server does not start again");
     }
 
     /// Something that Redis itself is asked, besides the store.
-    pub(super) async fn ask(&self, words: &[&str]) -> Value {
+    pub(crate) async fn ask(&self, words: &[&str]) -> Value {
         self.try_ask(words).await.unwrap()
     }
 
     /// Waits until it answers something with this in it.
-    pub(super) async fn until(&self, question: &str, answer: &str) {
+    pub(crate) async fn until(&self, question: &str, answer: &str) {
         let words: Vec<&str> = question.split(' ').collect();
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -91,7 +91,7 @@ impl Server {
     }
 
     /// Stops it without ending it (`STOP`), or lets it go on (`CONT`).
-    pub(super) fn signal(&self, signal: &str) {
+    pub(crate) fn signal(&self, signal: &str) {
         let id = self.process.as_ref().unwrap().id().to_string();
         let status = Command::new("kill").args([&format!("-{signal}"), &id]).status().unwrap();
         assert!(status.success());
@@ -135,6 +135,6 @@ impl Drop for Server {
 }
 
 /// A port that nobody listens to at this moment.
-pub(super) fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
 }
