@@ -7,12 +7,14 @@
 
 mod cli;
 mod guests;
+mod hosts;
 mod ledger;
 mod process;
 mod runs;
 
 pub use cli::{Cli, Said};
 pub use guests::{guest, guest_cargo};
+pub use hosts::HostProcess;
 pub use ledger::{Ledger, Line};
 pub use process::{ServerProcess, everstep};
 pub use runs::{body, completed, journal, reach, serve, start, upload};

@@ -4,6 +4,7 @@
 mod bulk;
 mod events;
 mod fork;
+mod hosts;
 mod selection;
 mod upgrade;
 mod workflows;
@@ -11,6 +12,7 @@ mod workflows;
 pub use bulk::{BulkAction, BulkBody, BulkReport, BulkResult};
 pub use events::{EventBody, EventSent, EventTarget, Multicast, MulticastBody, MulticastResult};
 pub use fork::{EditBody, ForkBody, ForkStarted, ForkView};
+pub use hosts::{HostList, HostView};
 pub use selection::RunSelection;
 pub use upgrade::{
     Finding, FindingGroup, ProgressLine, UpgradeBody, UpgradeProgress, UpgradeReport, cause_summary,
@@ -76,6 +78,9 @@ pub struct StartBody {
     /// Searchable labels.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tags: BTreeMap<String, String>,
+    /// Only hosts that serve this pool may have the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<String>,
 }
 
 impl StartBody {
@@ -94,6 +99,7 @@ impl StartBody {
             retry: None,
             timeout_ms: None,
             tags: BTreeMap::new(),
+            pool: None,
         }
     }
 }

@@ -12,14 +12,18 @@ mod export;
 pub mod host;
 pub mod hub;
 pub mod link;
+pub mod remote;
 pub mod replay;
 mod retention;
 pub mod schedules;
 mod server;
 pub mod service;
+mod standalone;
 pub mod timers;
 
+pub use dispatch::Timing;
 pub use everstep_engine::Secrets;
 pub use host::HostOptions;
 pub use retention::RetentionOptions;
 pub use server::{Server, ServerError, ServerOptions};
+pub use standalone::{Standalone, StandaloneOptions};

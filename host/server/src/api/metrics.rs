@@ -19,8 +19,15 @@ pub(super) async fn metrics(
 ) -> Result<([(HeaderName, &'static str); 1], String), ApiError> {
     let store = api.service.store_stats().await?;
     let (queued, leased) = api.service.queued_and_leased();
+    let hosts = api.service.hosts();
+    let connected = hosts.iter().filter(|host| host.connected);
     let counters = [
         ("everstep_runs_started_total", "Runs started.", api.service.starts()),
+        (
+            "everstep_runs_replayed_total",
+            "Runs that a host has rebuilt by a replay.",
+            api.service.replays(),
+        ),
         ("everstep_store_commits_total", "Commits made durable.", store.commits),
         ("everstep_store_fsyncs_total", "Groups of commits made durable together.", store.fsyncs),
         ("everstep_store_written_bytes_total", "Bytes written for commits.", store.bytes_written),
@@ -28,6 +35,12 @@ pub(super) async fn metrics(
     let gauges = [
         ("everstep_runs_queued", "Runs that wait for a host.", queued as u64),
         ("everstep_runs_leased", "Runs that a host has.", leased as u64),
+        ("everstep_hosts", "Hosts that are connected.", connected.clone().count() as u64),
+        (
+            "everstep_hosts_free",
+            "Runs that connected hosts could take now.",
+            connected.map(|host| host.free).sum(),
+        ),
         ("everstep_store_commits_waiting", "Commits that wait for the disk.", store.waiting),
         (
             "everstep_clients_waiting",

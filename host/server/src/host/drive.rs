@@ -22,6 +22,7 @@ use everstep_core::{
 };
 use everstep_engine::{ActivationError, Engine, Module, RunContext};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::Instant;
@@ -37,10 +38,12 @@ const INTERRUPTIONS_MAX: u32 = 3;
 pub(super) struct Parts {
     pub(super) link: Arc<dyn HostLink>,
     pub(super) engine: Arc<Engine>,
-    pub(super) modules: Modules,
-    pub(super) warm: Warm,
+    pub(super) modules: Arc<Modules>,
+    pub(super) warm: Arc<Warm>,
     pub(super) tasks: Arc<Semaphore>,
     pub(super) gates: Arc<Gates>,
+    /// Runs that were rebuilt by a replay.
+    pub(super) replays: Arc<AtomicU64>,
     pub(super) drain: Duration,
     pub(super) draining: watch::Receiver<bool>,
 }
@@ -144,7 +147,12 @@ impl<'a> Driver<'a> {
         let module = parts.modules.get(digest, &*parts.link, &parts.engine).await?;
         let mut guest = match parts.warm.take(id, self.record.length) {
             Some(resting) => resting,
-            None => load::load(&self.record, &module, &*parts.link, self.behind).await?,
+            None => {
+                if self.record.attempt_under_way().is_some() {
+                    parts.replays.fetch_add(1, Ordering::Relaxed);
+                }
+                load::load(&self.record, &module, &*parts.link, self.behind).await?
+            }
         };
         self.correct_record(&guest);
         self.executions.stop_stale(&guest.run);

@@ -34,7 +34,7 @@ use crate::committer::Committer;
 use crate::dispatch::Dispatch;
 use crate::hub::Hub;
 use crate::schedules::Agenda;
-use everstep_core::api::RunView;
+use everstep_core::api::{HostView, RunView};
 use everstep_core::{Commit, Limits, QueueReason, Record, RunId, StateKind};
 use everstep_engine::Engine;
 use everstep_store::{Store, StoreError, StoreStats};
@@ -146,6 +146,18 @@ impl Service {
     #[must_use]
     pub fn queued_and_leased(&self) -> (usize, usize) {
         self.parts.dispatch.counts()
+    }
+
+    /// The hosts there are.
+    #[must_use]
+    pub fn hosts(&self) -> Vec<HostView> {
+        self.parts.dispatch.hosts()
+    }
+
+    /// Runs that hosts have rebuilt by a replay since this server was started.
+    #[must_use]
+    pub fn replays(&self) -> u64 {
+        self.parts.dispatch.replays()
     }
 
     /// The store, for the loop that fires schedules.

@@ -44,6 +44,8 @@ const ROUTES: &[&str] = &[
     "POST /v1/schedules/{id}/resume",
     "POST /v1/schedules/{id}/trigger",
     "POST /v1/schedules/{id}/backfill",
+    "GET /v1/hosts",
+    "GET /v1/hosts/connect",
     "GET /healthz",
     "GET /readyz",
     "GET /metrics",

@@ -4,7 +4,6 @@ use crate::fixture::Fixture;
 use everstep_core::activation::{Activation, Command, TimerDue};
 use everstep_core::api::{JournalPage, RunList, RunView, Started, WaitOutcome, Waited};
 use everstep_core::{Failure, OpId, Outcome, Payload, QueueReason, RunId, StateKind, TaskOptions};
-use everstep_server::link::{HostId, Work};
 use serde_json::json;
 use std::time::{Duration, Instant};
 
@@ -47,8 +46,7 @@ async fn what_a_host_has_is_running_and_what_it_left_is_queued() {
     let fixture = Fixture::new().await;
     let first = fixture.run().await;
     let second = fixture.run().await;
-    let Some(Work { run, .. }) = fixture.dispatch.next(HostId(1)).await else { panic!() };
-    assert_eq!(run, first);
+    assert_eq!(fixture.lease().await, first);
     assert_eq!(fixture.show(first).await.state, StateKind::Running);
     let waiting = fixture.show(second).await;
     assert_eq!((waiting.state, waiting.reason), (StateKind::Queued, Some(QueueReason::New)));
@@ -166,9 +164,9 @@ async fn a_wait_ends_as_soon_as_the_state_is_reached() {
     assert_eq!(waited.outcome, WaitOutcome::Reached);
     let leased = fixture.run().await;
     let (waited, _) = tokio::join!(wait(&fixture, leased, "status=running"), async {
-        fixture.dispatch.next(HostId(1)).await;
-        fixture.dispatch.next(HostId(1)).await;
-        fixture.dispatch.next(HostId(1)).await
+        fixture.lease().await;
+        fixture.lease().await;
+        fixture.lease().await
     });
     assert_eq!((waited.outcome, waited.run.state), (WaitOutcome::Reached, StateKind::Running));
 }
