@@ -3,7 +3,7 @@
 //! which. A link is that of one host.
 
 use crate::committer::Committer;
-use crate::dispatch::{Dispatch, HostId, Taken};
+use crate::dispatch::{Dispatch, Seat, Taken};
 use crate::service::Service;
 use crate::timers::Timers;
 use async_trait::async_trait;
@@ -50,8 +50,6 @@ pub enum News {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Report {
-    /// Runs that it drives.
-    pub running: u32,
     /// Runs that it has rebuilt by a replay since it was started.
     pub replays: u64,
 }
@@ -80,7 +78,7 @@ pub enum LinkError {
 #[async_trait]
 pub trait HostLink: Send + Sync + 'static {
     /// Waits for work. `free` says how many runs the host could take now, this one included, so
-    /// that a link may ask ahead. None when there will be no more. May be dropped at any time.
+    /// that a link may ask ahead; with 0 only what comes unasked is returned. None when there will be no more. May be dropped at any time.
     async fn next_work(&self, free: usize) -> Option<Work>;
 
     /// Waits for news of the runs that the host has. May be dropped at any time.
@@ -148,14 +146,14 @@ pub struct LinkParts {
 /// The link within one process.
 pub struct LocalLink {
     parts: LinkParts,
-    host: HostId,
+    seat: Seat,
 }
 
 impl LocalLink {
     /// The link of a host that has joined.
     #[must_use]
-    pub fn new(parts: LinkParts, host: HostId) -> Self {
-        Self { parts, host }
+    pub fn new(parts: LinkParts, seat: Seat) -> Self {
+        Self { parts, seat }
     }
 
     /// The work that was taken, if it is for this host.
@@ -191,9 +189,13 @@ impl LocalLink {
 
 #[async_trait]
 impl HostLink for LocalLink {
-    async fn next_work(&self, _free: usize) -> Option<Work> {
+    async fn next_work(&self, free: usize) -> Option<Work> {
+        if free == 0 {
+            // Nothing comes that was not taken.
+            return std::future::pending().await;
+        }
         loop {
-            let taken = self.parts.dispatch.next(self.host).await?;
+            let taken = self.parts.dispatch.next(self.seat).await?;
             if let Some(work) = self.check(taken).await {
                 return Some(work);
             }
@@ -201,7 +203,7 @@ impl HostLink for LocalLink {
     }
 
     async fn next_news(&self) -> News {
-        self.parts.dispatch.next_news(self.host).await
+        self.parts.dispatch.next_news(self.seat).await
     }
 
     async fn module(&self, digest: Digest) -> Result<Vec<u8>, LinkError> {
@@ -239,7 +241,7 @@ impl HostLink for LocalLink {
         leases: &[(RunId, Token)],
         report: Report,
     ) -> Result<Vec<RunId>, LinkError> {
-        Ok(self.parts.dispatch.renew(self.host, leases, report))
+        Ok(self.parts.dispatch.renew(self.seat.host, leases, report))
     }
 
     async fn hand_back(&self, run: RunId, token: Token, how: HandBack) {
@@ -261,11 +263,11 @@ impl HostLink for LocalLink {
     }
 
     async fn stop_work(&self) {
-        self.parts.dispatch.stop_work(self.host);
+        self.parts.dispatch.stop_work(self.seat);
     }
 
     async fn leave(&self) {
-        self.parts.dispatch.leave(self.host);
+        self.parts.dispatch.leave(self.seat);
     }
 
     fn heartbeat(&self) -> Duration {

@@ -243,7 +243,7 @@ fn here(links: &LinkParts, concurrency: usize) -> LocalLink {
     let introduction =
         Introduction { name: "server".into(), concurrency, ..Introduction::default() };
     let joined = links.dispatch.join(introduction, &[]);
-    LocalLink::new(links.clone(), joined.host)
+    LocalLink::new(links.clone(), joined.seat)
 }
 
 /// The engine of a host with these bounds.

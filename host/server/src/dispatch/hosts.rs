@@ -15,6 +15,15 @@ use tokio::sync::Notify;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct HostId(pub u64);
 
+/// One connection of a host. Only the newest one counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seat {
+    /// The host.
+    pub host: HostId,
+    /// Tells this connection from earlier ones.
+    pub session: u64,
+}
+
 /// How a host introduces itself.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Introduction {
@@ -39,12 +48,10 @@ pub struct Introduction {
 /// What becomes of a host that joined.
 #[derive(Debug)]
 pub struct Joined {
-    /// Its name from now on.
-    pub host: HostId,
+    /// Where it is from now on.
+    pub seat: Seat,
     /// The runs that it believes to have, and has not.
     pub lost: Vec<RunId>,
-    /// Tells this connection from earlier ones of the same host.
-    pub session: u64,
     /// When it was heard last, in milliseconds since 1970.
     pub heard: Arc<AtomicU64>,
     /// Rings when the host has joined again elsewhere: this connection is of no use any more.

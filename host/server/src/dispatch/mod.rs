@@ -13,20 +13,20 @@ mod state;
 mod tests;
 
 pub(crate) use hosts::check_name;
-pub use hosts::{HostId, Introduction, Joined, check_pool};
+pub use hosts::{HostId, Introduction, Joined, Seat, check_pool};
 
 use crate::link::{HandBack, News, Report, Work};
 use everstep_core::api::HostView;
 use everstep_core::{Record, RunId, Token};
 use everstep_store::{Ready, Store, StoreError};
-use queue::Lane;
+use queue::{Lane, Pool};
 use state::{Next, State};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
-/// The most runs in the queue. What does not fit is found again in the store.
+/// The most runs of a pool in the queue. What does not fit is found again in the store.
 const QUEUE_MAX: usize = 100_000;
 /// Queued runs whose records are kept at hand, so that a run that has just been committed is not
 /// read again.
@@ -116,7 +116,8 @@ impl Taken {
         self.kept = true;
         let mut state = self.dispatch.state();
         if state.end_lease(self.run, self.token).is_some() {
-            state.offer(self.run, Some(record), true);
+            // When there is no room, the store knows of it.
+            state.offer(self.run, Some(record), false);
         }
     }
 }
@@ -132,12 +133,15 @@ impl Drop for Taken {
 /// A host that waits for work. When it stops waiting, what was on the way to it goes back.
 struct Waiting<'a> {
     dispatch: &'a Dispatch,
-    host: HostId,
+    seat: Seat,
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.dispatch.state().stop_waiting(self.host);
+        let mut state = self.dispatch.state();
+        if state.is_current(self.seat) {
+            state.stop_waiting(self.seat.host);
+        }
     }
 }
 
@@ -222,11 +226,11 @@ impl Dispatch {
     }
 
     /// The next piece of work for a host; waits until there is some. None when there will be no
-    /// more because the host or the server is going. One call at a time for each host.
-    pub async fn next(self: &Arc<Self>, host: HostId) -> Option<Taken> {
-        let _waiting = Waiting { dispatch: self, host };
+    /// more because the host or the server is going, or the host has a newer connection. One call at a time for each host.
+    pub async fn next(self: &Arc<Self>, seat: Seat) -> Option<Taken> {
+        let _waiting = Waiting { dispatch: self, seat };
         loop {
-            let next = self.state().next(host);
+            let next = self.state().next(seat);
             match next {
                 Next::Work(work) => {
                     let Work { run, token, record } = *work;
@@ -240,14 +244,17 @@ impl Dispatch {
     }
 
     /// Waits for news of the runs that a host has.
-    pub async fn next_news(&self, host: HostId) -> News {
+    pub async fn next_news(&self, seat: Seat) -> News {
         loop {
             let bell = {
                 let mut state = self.state();
-                if let Some(news) = state.take_news(host) {
+                if !state.is_current(seat) {
+                    None
+                } else if let Some(news) = state.take_news(seat.host) {
                     return news;
+                } else {
+                    state.hosts.get(&seat.host).map(|host| Arc::clone(&host.news_bell))
                 }
-                state.hosts.get(&host).map(|host| Arc::clone(&host.news_bell))
             };
             match bell {
                 Some(bell) => bell.notified().await,
@@ -297,8 +304,11 @@ impl Dispatch {
     }
 
     /// A host takes no more work.
-    pub fn stop_work(&self, host: HostId) {
-        let mut state = self.state();
+    pub fn stop_work(&self, seat: Seat) {
+        let (host, mut state) = (seat.host, self.state());
+        if !state.is_current(seat) {
+            return;
+        }
         if let Some(host) = state.hosts.get_mut(&host) {
             host.stopping = true;
             host.work_bell.notify_one();
@@ -309,17 +319,19 @@ impl Dispatch {
     }
 
     /// A host goes. What it has left goes on elsewhere at once.
-    pub fn leave(&self, host: HostId) {
+    pub fn leave(&self, seat: Seat) {
         let mut state = self.state();
-        state.forget(host);
-        state.serve_waiting();
+        if state.is_current(seat) {
+            state.forget(seat.host);
+            state.serve_waiting();
+        }
     }
 
     /// The connection of a host broke off. It has `patience` to come back to its runs.
-    pub fn lose_touch(&self, host: HostId, session: u64, patience: Duration) {
+    pub fn lose_touch(&self, seat: Seat, patience: Duration) {
         let mut state = self.state();
-        if state.hosts.get(&host).is_some_and(|known| known.session == session) {
-            state.lose_touch(host, patience);
+        if state.is_current(seat) {
+            state.lose_touch(seat.host, patience);
             state.serve_waiting();
         }
     }
@@ -364,10 +376,12 @@ impl Dispatch {
     pub async fn refill(&self, store: &Arc<dyn Store>) -> Result<(), StoreError> {
         {
             let mut state = self.state();
-            if !state.overflow || state.queue.len() > QUEUE_MAX / 2 {
+            let State { overflow, queue, .. } = &mut *state;
+            let before = overflow.len();
+            overflow.retain(|pool| queue.len_of(pool) > QUEUE_MAX / 2);
+            if overflow.len() == before {
                 return Ok(());
             }
-            state.overflow = false;
         }
         let mut after: Option<Ready> = None;
         loop {
@@ -380,7 +394,7 @@ impl Dispatch {
                     state.offer(ready.run, None, false);
                 }
             }
-            if state.overflow {
+            if state.overflow.contains(&Pool::Unknown) {
                 return Ok(());
             }
         }

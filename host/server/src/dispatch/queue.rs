@@ -28,6 +28,20 @@ impl Lane {
     }
 }
 
+/// Those runs that share a bound on how many are queued: of a pool, of none, or of which it is not
+/// known yet. A pool that nobody serves must not keep others from being queued.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Pool {
+    Unknown,
+    Known(Option<Arc<str>>),
+}
+
+impl Pool {
+    pub(super) fn of(lane: Option<&Lane>) -> Self {
+        lane.map_or(Self::Unknown, |lane| Self::Known(lane.pool.clone()))
+    }
+}
+
 /// A run that waits for the host that had it last.
 #[derive(Debug)]
 struct AtHome {
@@ -44,6 +58,7 @@ pub(super) struct Queue {
     heads: BTreeMap<u64, Option<Lane>>,
     homes: HashMap<HostId, VecDeque<AtHome>>,
     queued: HashSet<RunId>,
+    sizes: HashMap<Pool, usize>,
     last_place: u64,
 }
 
@@ -52,14 +67,18 @@ impl Queue {
         self.queued.len()
     }
 
+    /// How many runs of a pool are queued.
+    pub(super) fn len_of(&self, pool: &Pool) -> usize {
+        self.sizes.get(pool).copied().unwrap_or_default()
+    }
+
     pub(super) fn contains(&self, run: RunId) -> bool {
         self.queued.contains(&run)
     }
 
     /// Puts a run at the end of its lane.
     pub(super) fn push(&mut self, run: RunId, lane: Option<Lane>) {
-        if self.queued.insert(run) {
-            self.last_place += 1;
+        if self.enter(run, lane.as_ref()) {
             self.insert(self.last_place, run, lane);
         }
     }
@@ -72,8 +91,7 @@ impl Queue {
         lane: Option<Lane>,
         until: Instant,
     ) {
-        if self.queued.insert(run) {
-            self.last_place += 1;
+        if self.enter(run, lane.as_ref()) {
             let place = self.last_place;
             self.homes.entry(home).or_default().push_back(AtHome { place, run, lane, until });
         }
@@ -98,7 +116,24 @@ impl Queue {
             (None, None) => return None,
         };
         self.queued.remove(&run);
+        let pool = Pool::of(lane.as_ref());
+        if let Some(size) = self.sizes.get_mut(&pool) {
+            *size -= 1;
+            if *size == 0 {
+                self.sizes.remove(&pool);
+            }
+        }
         Some((run, lane))
+    }
+
+    /// Counts a run in and gives it the last place. False when it is queued already.
+    fn enter(&mut self, run: RunId, lane: Option<&Lane>) -> bool {
+        let is_new = self.queued.insert(run);
+        if is_new {
+            *self.sizes.entry(Pool::of(lane)).or_default() += 1;
+            self.last_place += 1;
+        }
+        is_new
     }
 
     /// Gives up waiting for hosts that did not come in time. Returns when the next is to be given
@@ -185,12 +220,20 @@ mod tests {
         queue.push(run(4), lane("gpu"));
         queue.push(run(2), lane("gpu"));
         assert_eq!(queue.len(), 4, "a run is queued once");
+        let sizes =
+            [lane("gpu"), lane(""), None].map(|lane| queue.len_of(&Pool::of(lane.as_ref())));
+        assert_eq!(sizes, [2, 1, 1]);
         let mut order = Vec::new();
         for pool in ["", "gpu", "gpu", "gpu", ""] {
             order.push(queue.take(HostId(1), of(pool)).map(|(run, _)| run));
         }
         assert_eq!(order, [Some(run(2)), Some(run(1)), Some(run(3)), Some(run(4)), None]);
-        assert!(queue.lanes.is_empty() && queue.heads.is_empty() && queue.len() == 0);
+        assert!(
+            queue.len() == 0
+                && queue.lanes.is_empty()
+                && queue.heads.is_empty()
+                && queue.sizes.is_empty()
+        );
     }
 
     #[test]

@@ -4,13 +4,13 @@
 //! it: a run that comes goes to a waiting host before it is queued, a host that comes looks into the
 //! queue before it waits.
 
-use super::hosts::{Host, HostId, Introduction, Joined};
-use super::queue::{Lane, Queue};
+use super::hosts::{Host, HostId, Introduction, Joined, Seat};
+use super::queue::{Lane, Pool, Queue};
 use super::{HOMES_MAX, QUEUE_MAX, RECORDS_MAX, STICKY};
 use crate::link::{News, Work};
 use everstep_core::{Record, RunId, Token};
 use hashlink::LruCache;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
@@ -52,8 +52,8 @@ pub(super) struct State {
     pub(super) hosts: BTreeMap<HostId, Host>,
     /// Which host went to rest with a run last.
     homes: LruCache<RunId, (HostId, Option<Lane>)>,
-    /// The queue was full; there is more in the store.
-    pub(super) overflow: bool,
+    /// Pools of which there was no room for more in the queue: there is more in the store.
+    pub(super) overflow: HashSet<Pool>,
     pub(super) draining: bool,
     lease_time: Duration,
     last_token: u64,
@@ -72,7 +72,7 @@ impl State {
             leases: HashMap::new(),
             hosts: BTreeMap::new(),
             homes: LruCache::new(HOMES_MAX),
-            overflow: true,
+            overflow: [Pool::Unknown].into(),
             draining: false,
             lease_time,
             last_token: first_token,
@@ -99,8 +99,9 @@ impl State {
             self.assign(host, run, lane, record);
             return true;
         }
-        if !must && self.queue.len() >= QUEUE_MAX {
-            self.overflow = true;
+        let pool = Pool::of(lane.as_ref());
+        if !must && self.queue.len_of(&pool) >= QUEUE_MAX {
+            self.overflow.insert(pool);
             return false;
         }
         if let Some(record) = record.filter(|_| self.records.len() < RECORDS_MAX) {
@@ -186,9 +187,17 @@ impl State {
         self.offer(run, None, true);
     }
 
+    /// Whether this is the newest connection of a host.
+    pub(super) fn is_current(&self, seat: Seat) -> bool {
+        self.hosts.get(&seat.host).is_some_and(|host| host.session == seat.session)
+    }
+
     /// The next piece of work for a host that asks for it.
-    pub(super) fn next(&mut self, id: HostId) -> Next {
-        let draining = self.draining;
+    pub(super) fn next(&mut self, seat: Seat) -> Next {
+        let (id, draining) = (seat.host, self.draining);
+        if !self.is_current(seat) {
+            return Next::Over;
+        }
         let Some(host) = self.hosts.get_mut(&id) else { return Next::Over };
         if let Some(work) = host.inbox.pop_front() {
             return Next::Work(Box::new(work));
@@ -299,7 +308,7 @@ impl State {
         let superseded = Arc::clone(&host.superseded);
         self.hosts.insert(id, host);
         let lost = self.settle(id, presented);
-        Joined { host: id, lost, session, heard, superseded }
+        Joined { seat: Seat { host: id, session }, lost, heard, superseded }
     }
 
     /// Compares the leases of a host with those that it believes to have. What it does not know of

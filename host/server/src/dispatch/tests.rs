@@ -37,12 +37,12 @@ fn named(identity: &str) -> Introduction {
     Introduction { identity: identity.into(), concurrency: 10, ..Introduction::default() }
 }
 
-fn join(dispatch: &Dispatch, identity: &str) -> HostId {
-    dispatch.join(named(identity), &[]).host
+fn join(dispatch: &Dispatch, identity: &str) -> Seat {
+    dispatch.join(named(identity), &[]).seat
 }
 
 /// The run that a host gets now, if there is one for it.
-fn now(dispatch: &Arc<Dispatch>, host: HostId) -> Option<(RunId, Token)> {
+fn now(dispatch: &Arc<Dispatch>, host: Seat) -> Option<(RunId, Token)> {
     let taken = dispatch.next(host).now_or_never()??;
     let leased = (taken.run, taken.token);
     taken.keep();
@@ -90,7 +90,7 @@ fn an_expired_lease_goes_to_somebody_else_and_its_host_is_told() {
     d.expire_leases();
     assert!(!d.holds(id, token));
     assert_eq!(d.next_news(host).now_or_never(), Some(News::Lost(id, token)));
-    assert_eq!(d.renew(host, &[(id, token)], Report::default()), [id]);
+    assert_eq!(d.renew(host.host, &[(id, token)], Report::default()), [id]);
     assert!(now(&d, host).unwrap().1 > token);
 }
 
@@ -125,8 +125,8 @@ async fn who_stops_waiting_takes_nothing_with_him() {
 fn pools_and_workflows_decide_who_gets_what() {
     let d = dispatch();
     let plain = join(&d, "plain");
-    let gpu = d.join(Introduction { pool: Some("gpu".into()), ..named("gpu") }, &[]).host;
-    let pay = d.join(Introduction { workflows: vec!["pay".into()], ..named("pay") }, &[]).host;
+    let gpu = d.join(Introduction { pool: Some("gpu".into()), ..named("gpu") }, &[]).seat;
+    let pay = d.join(Introduction { workflows: vec!["pay".into()], ..named("pay") }, &[]).seat;
     d.changed(&record(1, "train", Some("gpu")), false);
     d.changed(&record(2, "mail", None), false);
     d.changed(&record(3, "pay", None), false);
@@ -145,7 +145,7 @@ fn pools_and_workflows_decide_who_gets_what() {
 fn a_run_of_which_nothing_is_known_is_passed_on_to_who_may_have_it() {
     let d = dispatch();
     let (plain, gpu) = (join(&d, "plain"), Introduction { pool: Some("gpu".into()), ..named("g") });
-    let gpu = d.join(gpu, &[]).host;
+    let gpu = d.join(gpu, &[]).seat;
     d.wake(run(1));
     let taken = d.next(plain).now_or_never().unwrap().unwrap();
     let record = record(1, "train", Some("gpu"));
@@ -198,22 +198,26 @@ async fn a_run_goes_to_the_host_that_rested_with_it_if_that_comes_soon() {
 fn a_host_that_comes_back_keeps_what_it_has_and_hears_of_it() {
     let d = dispatch();
     let first = d.join(named("a"), &[]);
-    let host = first.host;
+    let host = first.seat;
     (1..=3).for_each(|n| assert!(d.wake(run(n))));
     let kept = now(&d, host).unwrap();
     let forgotten = now(&d, host).unwrap();
-    d.lose_touch(host, first.session, Duration::from_secs(60));
+    d.lose_touch(host, Duration::from_secs(60));
     assert!(d.holds(kept.0, kept.1) && !d.hosts()[0].connected);
     let back = d.join(named("a"), &[kept, (run(9), Token(7))]);
-    assert_eq!((back.host, back.lost), (host, vec![run(9)]));
+    assert_eq!((back.seat.host, back.lost), (host.host, vec![run(9)]));
     assert!(first.superseded.notified().now_or_never().is_some());
     assert!(d.holds(kept.0, kept.1) && !d.holds(forgotten.0, forgotten.1));
-    let news: Vec<_> = std::iter::from_fn(|| d.next_news(host).now_or_never()).collect();
+    let news: Vec<_> = std::iter::from_fn(|| d.next_news(back.seat).now_or_never()).collect();
     assert!(news.contains(&News::Moved(kept.0)), "what it missed: {news:?}");
-    d.lose_touch(host, first.session, Duration::ZERO);
+    d.lose_touch(host, Duration::ZERO);
     d.expire_leases();
     assert!(d.holds(kept.0, kept.1), "the end of the old connection is not that of the new one");
+    d.leave(host);
+    d.stop_work(host);
     assert_eq!(d.counts(), (2, 1));
+    let mut waiting = Box::pin(d.next(back.seat));
+    assert_eq!(waiting.as_mut().now_or_never().map(|taken| taken.is_some()), Some(true));
 }
 
 #[test]
@@ -222,15 +226,15 @@ fn a_host_that_is_gone_has_its_patience_and_one_that_leaves_none() {
     let gone = d.join(named("gone"), &[]);
     let leaves = join(&d, "leaves");
     (1..=2).for_each(|n| assert!(d.wake(run(n))));
-    let first = now(&d, gone.host).unwrap();
+    let first = now(&d, gone.seat).unwrap();
     now(&d, leaves).unwrap();
     d.leave(leaves);
     assert_eq!(d.counts(), (1, 1), "at once");
-    d.lose_touch(gone.host, gone.session, Duration::ZERO);
+    d.lose_touch(gone.seat, Duration::ZERO);
     assert!(d.holds(first.0, first.1));
     d.expire_leases();
     assert_eq!(d.counts(), (2, 0));
-    assert_eq!(d.next(gone.host).now_or_never().map(|taken| taken.is_none()), Some(true));
+    assert_eq!(d.next(gone.seat).now_or_never().map(|taken| taken.is_none()), Some(true));
 }
 
 #[test]
@@ -248,11 +252,46 @@ fn a_host_that_drains_gets_nothing_more_and_keeps_what_it_has() {
 #[tokio::test]
 async fn a_host_has_no_more_than_it_drives_at_once() {
     let d = dispatch();
-    let host = d.join(Introduction { concurrency: 1, ..named("a") }, &[]).host;
+    let host = d.join(Introduction { concurrency: 1, ..named("a") }, &[]).seat;
     assert!(d.wake(run(1)) && d.wake(run(2)));
     let (id, token) = now(&d, host).unwrap();
     let mut waiting = Box::pin(d.next(host));
     assert!(waiting.as_mut().now_or_never().is_none());
     d.hand_back(id, token, &HandBack::Idle(None));
     assert_eq!(waiting.await.unwrap().run, run(2));
+}
+
+#[tokio::test]
+async fn the_end_of_an_old_connection_does_not_disturb_the_new_one() {
+    let d = dispatch();
+    let old = join(&d, "a");
+    let mut before = Box::pin(d.next(old));
+    assert!(before.as_mut().now_or_never().is_none());
+    let new = join(&d, "a");
+    let mut after = Box::pin(d.next(new));
+    assert!(after.as_mut().now_or_never().is_none());
+    drop(before);
+    d.wake(run(1));
+    assert_eq!(after.await.unwrap().run, run(1));
+    assert!(matches!(d.next(old).now_or_never(), Some(None)));
+    d.changed(&record(1, "w", None), false);
+    assert_eq!(d.next_news(old).now_or_never(), None, "it takes nobody's news");
+}
+
+#[test]
+fn a_pool_that_nobody_serves_keeps_no_other_from_being_queued() {
+    let d = dispatch();
+    let numbered = |n: usize, pool| {
+        let mut record = record(0, "w", pool);
+        let mut id = [0; 16];
+        id[..8].copy_from_slice(&n.to_be_bytes());
+        Arc::make_mut(&mut record.origin).id = RunId::from_bytes(id);
+        record
+    };
+    (0..=QUEUE_MAX).for_each(|n| d.changed(&numbered(n, Some("nobody")), false));
+    assert_eq!(d.counts(), (QUEUE_MAX, 0), "the rest stays in the store");
+    d.changed(&numbered(QUEUE_MAX + 1, None), false);
+    let host = join(&d, "a");
+    assert!(now(&d, host).is_some());
+    assert_eq!(now(&d, host), None);
 }

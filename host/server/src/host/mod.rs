@@ -151,11 +151,17 @@ async fn serve_link(parts: Arc<Parts>, bench: Arc<Bench>) {
     link.leave().await;
 }
 
-/// Waits until there is a place for a run, then for the run.
+/// Waits until there is a place for a run, and a run. What comes although another server's work has
+/// taken the places meanwhile is returned, too: it must not wait here.
 async fn take_work(link: &dyn HostLink, slots: &Semaphore) -> Option<Work> {
-    // Nobody closes the semaphore.
-    drop(slots.acquire().await);
-    link.next_work(slots.available_permits().max(1)).await
+    loop {
+        let free = slots.available_permits();
+        tokio::select! {
+            work = link.next_work(free) => return work,
+            // Nobody closes the semaphore.
+            _ = slots.acquire(), if free == 0 => {}
+        }
+    }
 }
 
 /// Passes on what happened to runs that are driven here.
@@ -172,10 +178,7 @@ async fn renew(link: Arc<dyn HostLink>, active: Arc<Active>, replays: Arc<Atomic
     loop {
         tokio::time::sleep(link.heartbeat()).await;
         let leases = active.leases();
-        let report = Report {
-            running: u32::try_from(leases.len()).unwrap_or(u32::MAX),
-            replays: replays.load(Ordering::Relaxed),
-        };
+        let report = Report { replays: replays.load(Ordering::Relaxed) };
         match link.renew(&leases, report).await {
             Ok(lost) => {
                 let lost = leases.iter().filter(|(run, _)| lost.contains(run));

@@ -64,10 +64,11 @@ pub(super) fn encode<T: Serialize + ?Sized>(kind: &str, id: u64, body: &T) -> Op
     Some(bytes.into())
 }
 
-/// Reads the next frame; none at the end of the stream. Gives up when nothing at all comes for as
+/// Reads the next frame, of `most` bytes at most; none at the end of the stream. Gives up when nothing at all comes for as
 /// long as `patience`.
 pub(super) async fn read(
     stream: &mut (impl AsyncRead + Unpin),
+    most: usize,
     patience: Duration,
 ) -> io::Result<Option<Frame>> {
     let mut length = Vec::with_capacity(LENGTH);
@@ -75,7 +76,7 @@ pub(super) async fn read(
         return Ok(None);
     }
     let length = length.iter().fold(0, |length, byte| length << 8 | usize::from(*byte));
-    if length > FRAME_MAX {
+    if length > most {
         return Err(broken(&format!("a frame of {length} bytes is too large")));
     }
     let mut bytes = Vec::with_capacity(length.min(ROOM));
@@ -146,11 +147,14 @@ mod tests {
         let mut bytes = encode(kind::GRANT, 7, &Grant { slots: 3 }).unwrap().to_vec();
         bytes.extend(encode(kind::PING, 0, &()).unwrap());
         let mut stream = bytes.as_slice();
-        let frame = read(&mut stream, PATIENCE).await.unwrap().unwrap();
+        let frame = read(&mut stream, FRAME_MAX, PATIENCE).await.unwrap().unwrap();
         assert_eq!((frame.head.kind.as_str(), frame.head.id), (kind::GRANT, 7));
         assert_eq!(frame.body::<Grant>().unwrap(), Grant { slots: 3 });
-        assert_eq!(read(&mut stream, PATIENCE).await.unwrap().unwrap().head.kind, kind::PING);
-        assert!(read(&mut stream, PATIENCE).await.unwrap().is_none());
+        assert_eq!(
+            read(&mut stream, FRAME_MAX, PATIENCE).await.unwrap().unwrap().head.kind,
+            kind::PING
+        );
+        assert!(read(&mut stream, FRAME_MAX, PATIENCE).await.unwrap().is_none());
     }
 
     #[tokio::test]
@@ -169,7 +173,7 @@ mod tests {
         }
         let newer = Newer { slots: 3, colour: "red", shape: vec![1, 2] };
         let bytes = encode(kind::GRANT, 0, &newer).unwrap();
-        let frame = read(&mut bytes.as_ref(), PATIENCE).await.unwrap().unwrap();
+        let frame = read(&mut bytes.as_ref(), FRAME_MAX, PATIENCE).await.unwrap().unwrap();
         let older: Older = frame.body().unwrap();
         assert!(older.slots == 3 && !older.missing);
     }
@@ -178,27 +182,30 @@ mod tests {
     async fn what_is_cut_damaged_or_too_large_is_an_error_and_no_panic() {
         let whole = encode(kind::GRANT, 7, &Grant { slots: 3 }).unwrap();
         for at in 1..whole.len() {
-            assert!(read(&mut &whole[..at], PATIENCE).await.is_err(), "cut at {at}");
+            assert!(read(&mut &whole[..at], FRAME_MAX, PATIENCE).await.is_err(), "cut at {at}");
         }
         for at in 0..whole.len() {
             for bit in 0..8 {
                 let mut damaged = whole.to_vec();
                 damaged[at] ^= 1 << bit;
-                if let Ok(Some(frame)) = read(&mut damaged.as_slice(), PATIENCE).await {
+                if let Ok(Some(frame)) = read(&mut damaged.as_slice(), FRAME_MAX, PATIENCE).await {
                     let _ = frame.body::<Grant>();
                 }
             }
         }
-        let huge = read(&mut [0xff; 64].as_slice(), PATIENCE).await.unwrap_err();
+        let huge = read(&mut [0xff; 64].as_slice(), FRAME_MAX, PATIENCE).await.unwrap_err();
         assert!(huge.to_string().contains("too large"), "{huge}");
-        assert!(read(&mut [0; 64].as_slice(), PATIENCE).await.is_err(), "an empty frame");
+        assert!(
+            read(&mut [0; 64].as_slice(), FRAME_MAX, PATIENCE).await.is_err(),
+            "an empty frame"
+        );
         assert!(encode(kind::MODULE, 0, &vec![0_u8; FRAME_MAX]).is_none());
     }
 
     #[tokio::test]
     async fn silence_ends_a_read() {
         let (mut ours, _theirs) = tokio::io::duplex(64);
-        let silent = read(&mut ours, Duration::from_millis(10)).await.unwrap_err();
+        let silent = read(&mut ours, FRAME_MAX, Duration::from_millis(10)).await.unwrap_err();
         assert_eq!(silent.kind(), io::ErrorKind::TimedOut);
     }
 }

@@ -6,7 +6,8 @@ use super::connect::connect;
 use super::frame::{self, Frame};
 use super::link::{Happening, RemoteOptions, Shared, State};
 use super::protocol::{
-    HANDSHAKE, Hello, Lease, OfRun, Refusal, VERSIONS, Versions, Welcome, WorkFrame, kind,
+    FRAME_MAX, HANDSHAKE, Hello, Lease, OfRun, Refusal, VERSIONS, Versions, Welcome, WorkFrame,
+    kind,
 };
 use crate::clock;
 use crate::dispatch::Timing;
@@ -57,7 +58,7 @@ async fn converse(shared: &Arc<Shared>, welcomed: &mut bool) -> Result<Infallibl
     let hello = frame::encode(kind::HELLO, 0, &shared.hello()).ok_or("too many leases")?;
     speaking.write_all(&hello).await.map_err(broken)?;
     speaking.flush().await.map_err(broken)?;
-    let first = frame::read(&mut hearing, HANDSHAKE).await.map_err(broken)?;
+    let first = frame::read(&mut hearing, FRAME_MAX, HANDSHAKE).await.map_err(broken)?;
     let first = first.ok_or("the server closed the connection")?;
     if first.head.kind == kind::REFUSED {
         let Refusal { code, detail } = first.body().map_err(broken)?;
@@ -77,7 +78,7 @@ async fn converse(shared: &Arc<Shared>, welcomed: &mut bool) -> Result<Infallibl
     (shared.options.observer)(Happening::Connected(&shared.options.server, welcome.host));
     let listening = async {
         loop {
-            match frame::read(&mut hearing, timing.silence()).await.map_err(broken)? {
+            match frame::read(&mut hearing, FRAME_MAX, timing.silence()).await.map_err(broken)? {
                 Some(frame) => shared.hear(frame)?,
                 None => return Err("the server closed the connection".to_owned()),
             }

@@ -269,9 +269,11 @@ impl HostLink for RemoteLink {
         };
         self.shared.work_bell.notify_one();
         self.shared.pending.tell(kind::STOP, &());
-        for Work { run, token, .. } in work {
-            self.shared.hand_back(run, token, HandBack::Now).await;
-        }
+        let back = work
+            .into_iter()
+            .map(|Work { run, token, .. }| self.shared.hand_back(run, token, HandBack::Now));
+        // Without a connection the server hears of it when it finds out that the host has gone.
+        let _ = tokio::time::timeout(FAREWELL, futures::future::join_all(back)).await;
     }
 
     async fn leave(&self) {

@@ -118,6 +118,13 @@ pub struct Lease {
     pub token: Token,
 }
 
+/// What a host of whatever version says first of all: part of [`Hello`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Speaks {
+    /// The versions that it speaks.
+    pub versions: Versions,
+}
+
 /// Who a host is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Hello {

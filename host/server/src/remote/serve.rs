@@ -8,10 +8,10 @@ use super::frame::{self, Frame};
 use super::protocol::{
     Answer, Bytes as Piece, CHUNK, FRAME_MAX, Grant, HANDSHAKE, HandBackFrame, Hello, JournalFrom,
     Lease, ModuleFrom, ModulePiece, OfRun, ProgressFrame, REQUESTS_MAX, Refusal, Renew, SendFrame,
-    VERSIONS, Welcome, WorkFrame, kind,
+    Speaks, VERSIONS, Welcome, WorkFrame, kind,
 };
 use crate::clock;
-use crate::dispatch::{Dispatch, HostId, Introduction, Timing, check_name, check_pool};
+use crate::dispatch::{Dispatch, Introduction, Seat, Timing, check_name, check_pool};
 use crate::link::{HostLink, LinkError, LinkParts, LocalLink, News, Work};
 use bytes::Bytes;
 use everstep_core::{Commit, Digest};
@@ -26,6 +26,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 /// The most hosts at once.
 const HOSTS_MAX: usize = 1_000;
+/// The largest first word, in bytes: it lists the leases of the host.
+const HELLO_MAX: usize = 16 << 20;
 /// The most runs that one host drives at once.
 const CONCURRENCY_MAX: u32 = 65_536;
 /// The most workflows that a host may name.
@@ -60,7 +62,7 @@ impl AsRef<[u8]> for Outgoing {
 struct Guest {
     link: LocalLink,
     dispatch: Arc<Dispatch>,
-    host: HostId,
+    seat: Seat,
     heard: Arc<AtomicU64>,
     concurrency: usize,
     out: mpsc::UnboundedSender<Outgoing>,
@@ -82,15 +84,14 @@ pub(crate) async fn serve(
 ) {
     let (hearing, mut speaking) = tokio::io::split(stream);
     let mut hearing = BufReader::new(hearing);
-    let hello = match frame::read(&mut hearing, HANDSHAKE).await {
-        Ok(Some(frame)) if frame.head.kind == kind::HELLO => frame.body::<Hello>(),
-        Ok(_) => return,
-        Err(error) => Err(error),
-    };
+    let reading = frame::read(&mut hearing, HELLO_MAX, HANDSHAKE);
+    // However slowly it comes.
+    let Ok(first) = tokio::time::timeout(HANDSHAKE, reading).await else { return };
     let dispatch = &doorway.parts.dispatch;
-    let admitted = match hello {
-        Ok(hello) => admit(&hello, address, dispatch).map(|introduction| (hello, introduction)),
-        Err(error) => Err(Refusal { code: "host.invalid".into(), detail: error.to_string() }),
+    let admitted = match first {
+        Ok(Some(first)) => admit(&first, address, dispatch),
+        Ok(None) => return,
+        Err(error) => Err(refused("host.invalid", error.to_string())),
     };
     let (hello, introduction) = match admitted {
         Ok(admitted) => admitted,
@@ -106,13 +107,14 @@ pub(crate) async fn serve(
     let (version, concurrency) = (introduction.protocol, introduction.concurrency);
     let leases: Vec<_> = hello.leases.iter().map(|lease| (lease.run, lease.token)).collect();
     let joined = dispatch.join(introduction, &leases);
-    let (host, timing) = (joined.host, dispatch.timing());
-    tracing::info!(host = host.0, name = hello.name, "a host is connected");
+    let (seat, timing) = (joined.seat, dispatch.timing());
+    let host = seat.host.0;
+    tracing::info!(host, name = hello.name, "a host is connected");
     let (out, mut outgoing) = mpsc::unbounded_channel();
     let guest = Arc::new(Guest {
-        link: LocalLink::new(doorway.parts.clone(), host),
+        link: LocalLink::new(doorway.parts.clone(), seat),
         dispatch: Arc::clone(dispatch),
-        host,
+        seat,
         heard: joined.heard,
         concurrency,
         out,
@@ -136,29 +138,38 @@ pub(crate) async fn serve(
         Err(error) if error.kind() == io::ErrorKind::TimedOut => Duration::ZERO,
         _ => timing.heartbeat,
     };
-    dispatch.lose_touch(host, joined.session, patience);
+    dispatch.lose_touch(seat, patience);
     dispatch.expire_leases();
     match ended {
-        Ok(()) => tracing::info!(host = host.0, "a host has gone"),
-        Err(error) => tracing::warn!(host = host.0, %error, "a host was lost"),
+        Ok(()) => tracing::info!(host, "a host has gone"),
+        Err(error) => tracing::warn!(host, %error, "a host was lost"),
     }
 }
 
-/// Checks how a host introduces itself.
+fn refused(code: &str, detail: String) -> Refusal {
+    Refusal { code: code.into(), detail }
+}
+
+/// Checks how a host introduces itself. First of all its version: what one of another says besides
+/// may have another shape.
 fn admit(
-    hello: &Hello,
+    first: &Frame,
     address: Option<String>,
     dispatch: &Dispatch,
-) -> Result<Introduction, Refusal> {
-    let refused = |code: &str, detail: String| Refusal { code: code.into(), detail };
-    let Some(version) = VERSIONS.agree(hello.versions) else {
+) -> Result<(Hello, Introduction), Refusal> {
+    let invalid = |detail: String| refused("host.invalid", detail);
+    if first.head.kind != kind::HELLO {
+        return Err(invalid(format!("a host says `hello` first, and not `{}`", first.head.kind)));
+    }
+    let speaks: Speaks = first.body().map_err(|error| invalid(error.to_string()))?;
+    let Some(version) = VERSIONS.agree(speaks.versions) else {
         let detail = format!(
             "the host speaks version {} of the protocol, the server {VERSIONS}; update the older",
-            hello.versions
+            speaks.versions
         );
         return Err(refused("host.protocol", detail));
     };
-    let invalid = |detail: String| refused("host.invalid", detail);
+    let hello: Hello = first.body().map_err(|error| invalid(error.to_string()))?;
     check_name(&hello.name, "a host").map_err(invalid)?;
     check_name(&hello.identity, "a process").map_err(invalid)?;
     if let Some(pool) = &hello.pool {
@@ -178,7 +189,7 @@ fn admit(
         let name = &hello.name;
         tracing::warn!(name, skew_ms = skew, "the clock of a host differs; set both by NTP");
     }
-    Ok(Introduction {
+    let introduction = Introduction {
         identity: hello.identity.clone(),
         name: hello.name.clone(),
         concurrency: hello.concurrency as usize,
@@ -187,14 +198,15 @@ fn admit(
         protocol: Some(version),
         address,
         report: hello.report,
-    })
+    };
+    Ok((hello, introduction))
 }
 
-fn welcome(version: u32, host: HostId, timing: Timing, lost: Vec<everstep_core::RunId>) -> Welcome {
+fn welcome(version: u32, host: u64, timing: Timing, lost: Vec<everstep_core::RunId>) -> Welcome {
     let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     Welcome {
         version,
-        host: host.0,
+        host,
         heartbeat_ms: millis(timing.heartbeat),
         lease_ms: millis(timing.lease),
         lost,
@@ -219,11 +231,11 @@ impl Guest {
         hearing: &mut (impl AsyncRead + Unpin),
         silence: Duration,
     ) -> io::Result<()> {
-        while let Some(frame) = frame::read(hearing, silence).await? {
+        while let Some(frame) = frame::read(hearing, FRAME_MAX, silence).await? {
             self.heard.store(clock::now().as_millis(), Ordering::Relaxed);
             match frame.head.kind.as_str() {
                 kind::GRANT => self.granted(&frame.body()?),
-                kind::STOP => self.dispatch.stop_work(self.host),
+                kind::STOP => self.dispatch.stop_work(self.seat),
                 kind::PROGRESS => {
                     let ProgressFrame { run, op, progress } = frame.body()?;
                     self.link.progress(run, op, progress).await;
@@ -308,7 +320,7 @@ impl Guest {
         match answered {
             Ok(answer) => answer,
             Err(error) => {
-                tracing::warn!(host = self.host.0, size, %error, "a request cannot be answered");
+                tracing::warn!(host = self.seat.host.0, size, %error, "a request cannot be answered");
                 let refusal = Refusal { code: "invalid".into(), detail: error.to_string() };
                 frame::encode(kind::ANSWER, id, &Answer::<()>::Refused(refusal))
             }

@@ -3,8 +3,8 @@
 
 use super::frame::{self, Frame};
 use super::protocol::{
-    Answer, Bytes as Piece, Grant, HandBackFrame, Hello, Lease, ModuleFrom, ModulePiece, OfRun,
-    Refusal, VERSIONS, Welcome, kind,
+    Answer, Bytes as Piece, FRAME_MAX, Grant, HandBackFrame, Hello, Lease, ModuleFrom, ModulePiece,
+    OfRun, Refusal, VERSIONS, Welcome, kind,
 };
 use super::{Happening, RemoteLink, RemoteOptions, ServerAddress};
 use crate::link::{HandBack, HostLink, LinkError, News, Work};
@@ -107,7 +107,7 @@ impl Peer {
     /// The next frame, which is of this kind.
     async fn next(&mut self, kind: &str) -> Frame {
         loop {
-            let frame = frame::read(&mut self.0, PATIENCE).await.unwrap().unwrap();
+            let frame = frame::read(&mut self.0, FRAME_MAX, PATIENCE).await.unwrap().unwrap();
             if frame.head.kind != kind::PING || kind == kind::PING {
                 assert_eq!(frame.head.kind, kind);
                 return frame;
@@ -116,7 +116,7 @@ impl Peer {
     }
 
     async fn ends(&mut self) {
-        let ended = frame::read(&mut self.0, PATIENCE).await;
+        let ended = frame::read(&mut self.0, FRAME_MAX, PATIENCE).await;
         assert!(matches!(ended, Ok(None) | Err(_)), "{ended:?}");
     }
 }

@@ -11,7 +11,7 @@ use everstep_engine::{Engine, EngineOptions};
 use everstep_server::api;
 use everstep_server::clock;
 use everstep_server::committer::Committer;
-use everstep_server::dispatch::{Dispatch, HostId, Introduction, Timing};
+use everstep_server::dispatch::{Dispatch, Introduction, Seat, Timing};
 use everstep_server::hub::Hub;
 use everstep_server::link::LinkParts;
 use everstep_server::service::{Service, ServiceOptions, ServiceParts};
@@ -32,7 +32,7 @@ pub(crate) struct Fixture {
     pub(crate) dispatch: Arc<Dispatch>,
     pub(crate) service: Arc<Service>,
     pub(crate) draining: watch::Sender<bool>,
-    pub(crate) host: HostId,
+    pub(crate) host: Seat,
     committer: Arc<Committer>,
 }
 
@@ -92,7 +92,7 @@ impl Fixture {
         });
         let dispatch = Arc::new(Dispatch::new(Timing::default(), 0));
         let introduction = Introduction { concurrency: 10, ..Introduction::default() };
-        let host = dispatch.join(introduction, &[]).host;
+        let host = dispatch.join(introduction, &[]).seat;
         let (hub, timers) = (Hub::new(), Arc::new(Timers::default()));
         let committer = Arc::new(Committer::new(
             Arc::clone(&store),

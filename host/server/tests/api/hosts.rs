@@ -141,6 +141,9 @@ async fn versions_are_agreed_on_or_the_host_is_told_why_not() {
         assert_eq!(refusal.code, "host.protocol");
         assert!(refusal.detail.contains("the server 1;"), "{}", refusal.detail);
     }
+    // What else a host of the future says may have any shape.
+    let future = json!({"versions": {"oldest": 7, "newest": 9}, "identity": {"of": ["another"]}});
+    assert_eq!(refused(&fixture, &future).await.code, "host.protocol");
 }
 
 #[tokio::test]
@@ -233,10 +236,7 @@ async fn only_who_has_the_lease_can_write() {
     let moved_on = Commit { expected_length: 9, ..commit.clone() };
     let conflict = host.ask::<()>(kind::COMMIT, &moved_on).await;
     assert!(matches!(conflict, Err(LinkError::Conflict | LinkError::Unavailable(_))));
-    let renew = |token| Renew {
-        leases: vec![Lease { run, token }],
-        report: Report { running: 1, replays: 3 },
-    };
+    let renew = |token| Renew { leases: vec![Lease { run, token }], report: Report { replays: 3 } };
     let renewed = host.ask::<Vec<RunId>>(kind::RENEW, &renew(lease.token)).await;
     assert_eq!(renewed, Ok(Vec::new()));
     assert_eq!(host.ask::<Vec<RunId>>(kind::RENEW, &renew(Token(99))).await, Ok(vec![run]));
