@@ -12,6 +12,7 @@ mod export;
 pub mod host;
 pub mod hub;
 pub mod link;
+mod pages;
 pub mod replay;
 mod retention;
 pub mod schedules;

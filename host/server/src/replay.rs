@@ -89,15 +89,6 @@ impl Replayer {
         }
     }
 
-    /// Replays the last step and hands over the instance, none when the attempt had not begun.
-    ///
-    /// # Errors
-    /// At a difference in the last step.
-    pub fn finish(mut self) -> Result<(Option<WorkflowInstance>, u64), ReplayError> {
-        self.catch_up()?;
-        Ok((self.instance, self.activations))
-    }
-
     fn step(&mut self, step: &Step) -> Result<(), ReplayError> {
         if step.attempt != self.attempt {
             return Ok(());

@@ -105,7 +105,10 @@ pub(super) async fn load(
     let mut run = run.ok_or_else(|| corrupt("the journal is empty".into()))?;
     run.adopt(record)?;
     let instance = match replayer {
-        Some(replayer) => replayer.finish()?.0,
+        Some(mut replayer) => {
+            replayer.catch_up()?;
+            replayer.into_parts().0
+        }
         None => None,
     };
     Ok(Resting { run, instance })

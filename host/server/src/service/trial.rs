@@ -4,6 +4,7 @@
 //! Invariant: a trial that passed has repeated every activation of the run's attempt and compared every
 //! command, up to the length that it reports; nothing was written.
 
+use crate::pages;
 use crate::replay::{ReplayError, Replayer};
 use everstep_core::api::Finding;
 use everstep_core::{ModuleRef, Record, Run, RunId};
@@ -15,8 +16,6 @@ use std::time::{Duration, Instant};
 /// How long the replay of one run may take; a module that is slower than that could not go on with
 /// the run after a crash either.
 const LONGEST: Duration = Duration::from_secs(60);
-/// Entries of one read.
-const PAGE: usize = 1_000;
 /// The most pending operations that are looked at.
 const MAX_OPERATIONS: usize = 20_000;
 
@@ -85,19 +84,14 @@ impl Trial {
         }
         let id = self.record.id();
         while self.length < self.record.length {
-            let entries = store.journal(id, self.length, PAGE).await;
-            let entries = match entries {
+            let page = pages::journal(store, id, self.length, self.record.length).await;
+            let entries = match page {
                 Err(StoreError::Corrupt { what }) => {
                     return Err(failed(id, "journal.corrupt", what));
                 }
                 other => other?,
             };
-            if entries.is_empty() {
-                let what = format!("the journal ends at position {}", self.length);
-                return Err(failed(id, "journal.corrupt", what));
-            }
-            let most = usize::try_from(self.record.length - self.length).unwrap_or(usize::MAX);
-            for entry in entries.iter().take(most) {
+            for entry in &entries {
                 self.push(entry)?;
             }
         }
@@ -154,9 +148,13 @@ impl Trial {
     }
 }
 
+/// A finding without two sides to compare.
+pub(super) fn finding(run: RunId, code: &str, message: impl Into<String>) -> Finding {
+    Finding { run, code: code.to_owned(), message: message.into(), divergence: None }
+}
+
 fn failed(run: RunId, code: &str, message: impl Into<String>) -> TrialError {
-    let (code, message) = (code.to_owned(), message.into());
-    TrialError::Failed(Finding { run, code, message, divergence: None })
+    TrialError::Failed(finding(run, code, message))
 }
 
 fn found(run: RunId, error: ReplayError) -> TrialError {

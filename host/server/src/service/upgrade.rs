@@ -5,15 +5,15 @@
 //! meanwhile, the rest is replayed, too, before it is asked again.
 
 use super::read::query;
-use super::trial::{Target, Trial, TrialError};
-use super::{Service, ServiceError};
+use super::selection::check_selection;
+use super::trial::{Target, Trial, TrialError, finding};
+use super::{Service, ServiceError, on_thread};
 use everstep_core::api::{Finding, FindingGroup, UpgradeBody, UpgradeProgress, UpgradeReport};
 use everstep_core::{Digest, External, ModuleRef, Record, RunId, StateKind};
 use everstep_engine::Module;
 use everstep_store::{RunQuery, Store, StoreError};
 use futures::StreamExt;
 use std::collections::{HashMap, HashSet};
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -131,7 +131,7 @@ impl Service {
         body: UpgradeBody,
         observer: impl Fn(UpgradeProgress) + Send + Sync + 'static,
     ) -> Result<UpgradeReport, ServiceError> {
-        check(&body)?;
+        check_selection(&body.runs, &body.filter, body.all)?;
         let alone = self.upgrade_permit()?;
         let cases = self.cases_of(&body).await?;
         let mut report = Report::new(Arc::new(observer));
@@ -299,24 +299,7 @@ impl Service {
                 Err(error) => return Err(error.into()),
             }
         }
-        let (code, divergence) = ("upgrade.busy".to_owned(), None);
-        let message = "the run went on faster than it could be tried".to_owned();
-        Ok(Verdict::Failed(Finding { run, code, message, divergence }))
-    }
-
-    /// The module with this digest, ready to be executed.
-    pub(super) async fn load(&self, digest: Digest) -> Result<Arc<Module>, ServiceError> {
-        let engine = Arc::clone(&self.parts.engine);
-        if let Some(module) = engine.cached(&digest) {
-            return Ok(module);
-        }
-        let bytes = self.module_content(digest).await?;
-        on_thread(move || {
-            engine
-                .load::<Infallible>(&digest, || Ok(bytes))
-                .map_err(|error| ServiceError::Internal(format!("module {digest}: {error}")))
-        })
-        .await
+        Ok(Verdict::Failed(busy(run, "the run went on faster than it could be tried")))
     }
 }
 
@@ -394,14 +377,6 @@ impl<'a> Pages<'a> {
     }
 }
 
-/// Does what takes the processor a while where it holds nobody up.
-async fn on_thread<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, ServiceError> + Send + 'static,
-) -> Result<T, ServiceError> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|e| ServiceError::Internal(format!("trying a run: {e}")))?
-}
-
 fn try_one(store: &Arc<dyn Store>, run: RunId, target: &Target) -> Result<Verdict, ServiceError> {
     let handle = tokio::runtime::Handle::current();
     for _ in 0..ROOM_TRIES {
@@ -418,23 +393,9 @@ fn try_one(store: &Arc<dyn Store>, run: RunId, target: &Target) -> Result<Verdic
             Err(TrialError::Store(error)) => return Err(error.into()),
         }
     }
-    let (code, divergence) = ("upgrade.busy".to_owned(), None);
-    let message = "this host had no room for the guest".to_owned();
-    Ok(Verdict::Failed(Finding { run, code, message, divergence }))
+    Ok(Verdict::Failed(busy(run, "this host had no room for the guest")))
 }
 
-/// Checks what the request says about runs.
-fn check(body: &UpgradeBody) -> Result<(), ServiceError> {
-    let invalid = |field, problem: &str| {
-        Err(ServiceError::InvalidOption { field, problem: problem.to_owned() })
-    };
-    let filtered = !body.filter.is_everything();
-    if !body.runs.is_empty() && (filtered || body.all) {
-        return invalid("runs", "name runs or give a filter, not both");
-    }
-    if body.runs.is_empty() && !filtered && !body.all {
-        let problem = "it has no condition; give one, name `runs`, or say `all: true`";
-        return invalid("filter", problem);
-    }
-    Ok(())
+fn busy(run: RunId, message: &str) -> Finding {
+    finding(run, "upgrade.busy", message)
 }
