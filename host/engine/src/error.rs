@@ -168,3 +168,20 @@ pub enum TaskError {
     #[error("this host cannot give the task its memory: {0}")]
     OutOfMemory(String),
 }
+
+/// Why there is no snapshot, or why one is not used. The run is replayed instead.
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotError {
+    /// The guest has something that a snapshot would forget.
+    #[error("{0}")]
+    Unsound(String),
+    /// The bytes are not what was written.
+    #[error("the snapshot is damaged: {0}")]
+    Damaged(String),
+    /// The snapshot was taken of something else.
+    #[error("the snapshot is of {0}")]
+    Foreign(&'static str),
+    /// There is no room for the guest, or it does not answer.
+    #[error(transparent)]
+    Guest(#[from] ActivationError),
+}

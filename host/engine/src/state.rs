@@ -3,6 +3,7 @@
 
 use crate::budget::MemoryBudget;
 use crate::fault::Fault;
+use crate::image::Sink;
 use crate::imports::wasi::VirtualWasi;
 use crate::logs::{Clock, LogBuffer};
 use crate::random::Stream;
@@ -108,6 +109,8 @@ pub(crate) struct WorkflowState {
     pub(crate) random: Stream,
     pub(crate) wasi: VirtualWasi,
     pub(crate) budget: MemoryBudget,
+    /// Where the guest's memories are shown to, while somebody looks.
+    pub(crate) sink: Option<Sink>,
 }
 
 impl WorkflowState {
@@ -148,6 +151,7 @@ impl WorkflowState {
             random: Stream::new(seed, CONTEXT_STREAM),
             wasi: VirtualWasi::new(seed),
             budget: MemoryBudget::new(limits.memory_bytes),
+            sink: None,
         }
     }
 

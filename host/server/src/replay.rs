@@ -148,8 +148,7 @@ pub fn verify(
 }
 
 /// [`verify`], and the hash of the guest's state behind the last activation; none when the attempt
-/// had not begun, or when the module's engine has no
-/// [`state_hashes`](everstep_engine::EngineOptions::state_hashes).
+/// had not begun, or when the module keeps state where no probe reaches.
 ///
 /// # Errors
 /// See [`verify`].
