@@ -20,7 +20,8 @@ pub use workflows::{
     WorkflowList, WorkflowView,
 };
 
-use crate::event::{Entry, StuckCause};
+use crate::event::Entry;
+use crate::record::StuckCause;
 use crate::record::{QueueReason, Record, RetryCause, RunState, StateKind};
 use crate::{
     Digest, Failure, LogLine, Manifest, OpId, Payload, RetryPolicy, RunId, StartOptions, Timestamp,

@@ -2,7 +2,7 @@
 //! ([`ActivationError::Stuck`], a task's failure), or the host's (everything else, which is never
 //! journaled). The server turns these into refusals, stuck runs and repeated activations.
 
-use everstep_core::event::StuckCause;
+use everstep_core::StuckCause;
 
 /// The engine cannot start.
 #[derive(Debug, thiserror::Error)]

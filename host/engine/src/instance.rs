@@ -157,6 +157,7 @@ impl WorkflowInstance {
             outcome: state.outcome.take(),
             logs: state.logs.take(),
             published: state.published.take(),
+            state: None,
         })
     }
 
@@ -203,12 +204,15 @@ impl WorkflowInstance {
 
     /// The hash of all that the guest is between two activations: the contents and sizes of its
     /// linear memories and its mutable globals. Two instances with the same hash go on the same way
-    /// from here. None when the module keeps state elsewhere, too (see [`Module::unsound`]).
+    /// from here. None when the module keeps state elsewhere, too (see [`Module::unsound`]), and from
+    /// when on the guest has computed a side value: a replay takes that from the journal, and leaves
+    /// other memory.
     ///
     /// # Errors
     /// [`ActivationError::Discarded`] after an error; see there for the others.
     pub fn state_hash(&mut self) -> Result<Option<Digest>, ActivationError> {
-        if self.probed.is_none() && !self.discarded {
+        let comparable = self.probed.is_some() && !self.store.data().computed;
+        if !comparable && !self.discarded {
             return Ok(None);
         }
         self.look(image::hash).map(Some)

@@ -31,6 +31,7 @@ struct Head {
     next_op: OpId,
     random: Stream,
     wasi: (Stream, Stream),
+    computed: bool,
     memories: Vec<Changed>,
     globals: Vec<u64>,
 }
@@ -55,11 +56,13 @@ impl WorkflowInstance {
             return Err(SnapshotError::Unsound("it is computing a value".into()));
         }
         let (next_op, random, wasi) = (state.next_op, state.random.clone(), state.wasi.streams());
+        let computed = state.computed;
         let (comparison, globals) = self.compare(module.base()?)?;
         let Comparison { memories, bytes, .. } = comparison;
         let (module, engine) = (module.digest(), CONFIG_VERSION);
+        let probes = PROBES;
         let head =
-            Head { module, engine, probes: PROBES, next_op, random, wasi, memories, globals };
+            Head { module, engine, probes, next_op, random, wasi, computed, memories, globals };
         seal(&head, &bytes).map_err(SnapshotError::Damaged)
     }
 }
@@ -88,6 +91,7 @@ impl Module {
         instance.write(&head.memories, &bytes, &head.globals)?;
         let state = instance.state_mut();
         (state.next_op, state.random) = (head.next_op, head.random);
+        state.computed = head.computed;
         state.wasi.restore(head.wasi);
         Ok(instance)
     }

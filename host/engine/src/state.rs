@@ -99,6 +99,9 @@ pub(crate) struct WorkflowState {
     pub(crate) published: Option<Payload>,
     /// Values that are being computed, with the random numbers as they stood before.
     pub(crate) computing: Vec<(String, Stream, (Stream, Stream))>,
+    /// Whether the guest has computed a value that a replay takes from the journal: its memory is not
+    /// what a replay leaves.
+    pub(crate) computed: bool,
     /// Bytes of values that the guest handed over in this activation.
     pub(crate) taken_bytes: u64,
     /// What the journal says was recorded in the activation that is being replayed.
@@ -143,6 +146,7 @@ impl WorkflowState {
             published: None,
             taken_bytes: 0,
             computing: Vec::new(),
+            computed: false,
             values: VecDeque::new(),
             children: BTreeMap::new(),
             logs: LogBuffer::new(Clock::Standing(epoch), None, attempt, &limits),

@@ -42,6 +42,7 @@ pub(super) struct Parts {
     pub(super) tasks: Arc<Semaphore>,
     pub(super) gates: Arc<Gates>,
     pub(super) drain: Duration,
+    pub(super) audit: bool,
     pub(super) draining: watch::Receiver<bool>,
 }
 
@@ -299,10 +300,12 @@ impl<'a> Driver<'a> {
             let context = RunContext::of(&record.origin, record.first, *attempt);
             guest.instance = Some(module.instantiate(context)?);
         }
-        match &mut guest.instance {
-            Some(instance) => instance.activate(delivery, guest.run.input()),
-            None => Err(ActivationError::Discarded),
+        let Some(instance) = &mut guest.instance else { return Err(ActivationError::Discarded) };
+        let mut activation = instance.activate(delivery, guest.run.input())?;
+        if self.parts.audit {
+            activation.state = instance.state_hash()?;
         }
+        Ok(activation)
     }
 
     async fn interrupted(&mut self, delivery: Delivery) -> Stop {

@@ -37,6 +37,8 @@ pub struct HostOptions {
     pub warm_bytes: u64,
     /// How long task attempts that are under way may take to end when the host shuts down.
     pub drain: Duration,
+    /// Whether what each activation leaves of its guest is hashed and recorded in the journal.
+    pub audit: bool,
 }
 
 impl Default for HostOptions {
@@ -47,6 +49,7 @@ impl Default for HostOptions {
             warm_instances: 256,
             warm_bytes: 512 << 20,
             drain: Duration::from_secs(5),
+            audit: false,
         }
     }
 }
@@ -128,6 +131,7 @@ pub async fn serve(
         tasks: Arc::new(Semaphore::new(options.task_concurrency)),
         modules: load::Modules::default(),
         drain: options.drain,
+        audit: options.audit,
         draining: draining.clone(),
         link: Arc::clone(&link),
         engine,

@@ -21,6 +21,7 @@ mod registry;
 mod schedules;
 mod schema;
 mod selection;
+pub(crate) mod selfcheck;
 mod start;
 mod trial;
 mod upgrade;
@@ -29,6 +30,7 @@ mod wait;
 pub use error::ServiceError;
 pub use follow::{Followed, LogFollower};
 pub use modules::UploadPermit;
+pub use selfcheck::{SelfCheck, SelfCheckOptions};
 pub use wait::WaitFor;
 
 use crate::committer::Committer;
@@ -98,6 +100,7 @@ pub struct Service {
     upgrading: Arc<Semaphore>,
     starts: AtomicU64,
     agenda: Arc<Agenda>,
+    checks: selfcheck::Tally,
 }
 
 impl Service {
@@ -113,6 +116,7 @@ impl Service {
             upgrading: Arc::new(Semaphore::new(1)),
             starts: AtomicU64::new(0),
             agenda: Arc::default(),
+            checks: selfcheck::Tally::default(),
             parts,
             options,
         }

@@ -145,6 +145,10 @@ impl Timeline<'_> {
             JournalEvent::RunPaused { reason } => {
                 own("run", format!("{} {}", paint.warn("paused:"), one_line(reason)))
             }
+            JournalEvent::StateHashed { hash, .. } => {
+                let hash = hash.map_or_else(|| "not looked at".to_owned(), |it| it.to_string());
+                own("run", paint.faint(&format!("left the guest as {hash}")))
+            }
             JournalEvent::RunUpgraded { to, was } => {
                 let versions = match to.version == was.version {
                     true => String::new(),
