@@ -108,6 +108,8 @@ async fn a_module_that_diverges_is_refused_with_a_grouped_report_and_changes_not
         "11 × divergence: the journal has task `reserve`, the module asks for task `check`",
         "for example run ",
         "at journal position 2",
+        "asked for at",
+        "check",
         "nothing was changed",
         "error[upgrade.diverges]",
         "--allow-diverging",
@@ -121,6 +123,9 @@ async fn a_module_that_diverges_is_refused_with_a_grouped_report_and_changes_not
     let report: UpgradeReport = serde_json::from_value(said).unwrap();
     assert_eq!((code, report.failed, report.findings.len()), (5, 11, 11));
     assert!(report.findings.iter().all(|finding| finding.divergence.is_some()));
+    // The place in the code of the module, as its author knows it.
+    let trace = report.groups[0].backtrace.join("\n");
+    assert!(trace.contains("order"), "{trace}");
 
     // Who says so gets it: those that do not pass stay where they are.
     let (code, said, stderr) =

@@ -3,7 +3,7 @@
 
 use crate::record::{CancelRequest, ModuleRef, Origin};
 use crate::{
-    ChildRequest, Failure, InputHash, Message, MessageId, OpId, OpResult, Payload, RunId,
+    ChildRequest, Digest, Failure, InputHash, Message, MessageId, OpId, OpResult, Payload, RunId,
     TaskOptions, Timestamp, UserEvent,
 };
 use serde::{Deserialize, Serialize};
@@ -44,6 +44,18 @@ pub enum JournalEvent {
     AttemptStarted {
         /// From 1.
         attempt: u32,
+    },
+    /// What the activation left of the guest, noted by a host that audits. It stands directly behind the
+    /// delivery, and a replay on the same module must leave the same.
+    StateHashed {
+        /// The module that was executed.
+        module: Digest,
+        /// The version of the engine's configuration.
+        engine: u32,
+        /// The hash of the guest's memories and globals; none in a fork, whose guest was told other
+        /// things.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        hash: Option<Digest>,
     },
     /// The guest asked for a task.
     TaskScheduled {
@@ -321,6 +333,7 @@ impl JournalEvent {
         match self {
             Self::RunStarted { .. } => "RunStarted",
             Self::AttemptStarted { .. } => "AttemptStarted",
+            Self::StateHashed { .. } => "StateHashed",
             Self::TaskScheduled { .. } => "TaskScheduled",
             Self::TimerStarted { .. } => "TimerStarted",
             Self::OperationCancelled { .. } => "OperationCancelled",

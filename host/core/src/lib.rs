@@ -56,7 +56,7 @@ pub use replay::{Divergence, Step, Steps};
 pub use retry::{RetryPolicy, TaskOptions};
 pub use run::{
     Draft, Edit, EditTarget, External, Finished, ForkRefusal, ForkRequest, Forked, Input, Next,
-    Run, TaskCall, external,
+    Run, RunImage, TaskCall, external,
 };
 pub use schedule::{Schedule, ScheduleId};
 pub use start::{StartOptions, StartRequest};

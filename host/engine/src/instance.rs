@@ -157,6 +157,7 @@ impl WorkflowInstance {
             outcome: state.outcome.take(),
             logs: state.logs.take(),
             published: state.published.take(),
+            state: None,
         })
     }
 

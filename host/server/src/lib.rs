@@ -24,3 +24,4 @@ pub use everstep_engine::Secrets;
 pub use host::HostOptions;
 pub use retention::RetentionOptions;
 pub use server::{Server, ServerError, ServerOptions};
+pub use service::SelfCheckOptions;

@@ -10,6 +10,7 @@ mod executions;
 mod gates;
 mod load;
 mod messages;
+mod snapshots;
 mod tasks;
 mod warm;
 
@@ -22,6 +23,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore, watch};
+use snapshots::Snapshots;
 use warm::Warm;
 
 /// The bounds within which a host works.
@@ -37,6 +39,10 @@ pub struct HostOptions {
     pub warm_bytes: u64,
     /// How long task attempts that are under way may take to end when the host shuts down.
     pub drain: Duration,
+    /// Whether what each activation leaves of its guest is hashed and recorded in the journal.
+    pub audit: bool,
+    /// The part of the time of activations that snapshots may take, between 0 (none are taken) and 1.
+    pub snapshot_share: f64,
 }
 
 impl Default for HostOptions {
@@ -47,6 +53,8 @@ impl Default for HostOptions {
             warm_instances: 256,
             warm_bytes: 512 << 20,
             drain: Duration::from_secs(5),
+            audit: false,
+            snapshot_share: 0.05,
         }
     }
 }
@@ -128,6 +136,8 @@ pub async fn serve(
         tasks: Arc::new(Semaphore::new(options.task_concurrency)),
         modules: load::Modules::default(),
         drain: options.drain,
+        audit: options.audit,
+        snapshots: Arc::new(Snapshots::new(Arc::clone(&link), options.snapshot_share)),
         draining: draining.clone(),
         link: Arc::clone(&link),
         engine,

@@ -95,7 +95,8 @@ impl Service {
         bodies.iter().map(edit).collect()
     }
 
-    async fn journal_of(&self, record: &Record) -> Result<Vec<Entry>, ServiceError> {
+    /// The whole journal as of this record.
+    pub(super) async fn journal_of(&self, record: &Record) -> Result<Vec<Entry>, ServiceError> {
         let mut entries = Vec::new();
         let mut seq = record.first;
         while seq < record.length {

@@ -18,9 +18,11 @@ mod modules;
 mod publish;
 mod read;
 mod registry;
+mod resumes;
 mod schedules;
 mod schema;
 mod selection;
+pub(crate) mod selfcheck;
 mod start;
 mod trial;
 mod upgrade;
@@ -29,6 +31,8 @@ mod wait;
 pub use error::ServiceError;
 pub use follow::{Followed, LogFollower};
 pub use modules::UploadPermit;
+pub use resumes::ResumeCounts;
+pub use selfcheck::{SelfCheck, SelfCheckOptions};
 pub use wait::WaitFor;
 
 use crate::committer::Committer;
@@ -98,6 +102,8 @@ pub struct Service {
     upgrading: Arc<Semaphore>,
     starts: AtomicU64,
     agenda: Arc<Agenda>,
+    checks: selfcheck::Tally,
+    resumes: resumes::Resumes,
 }
 
 impl Service {
@@ -113,6 +119,8 @@ impl Service {
             upgrading: Arc::new(Semaphore::new(1)),
             starts: AtomicU64::new(0),
             agenda: Arc::default(),
+            checks: selfcheck::Tally::default(),
+            resumes: resumes::Resumes::default(),
             parts,
             options,
         }

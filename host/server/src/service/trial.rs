@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 /// How long the replay of one run may take; a module that is slower than that could not go on with
 /// the run after a crash either.
 const LONGEST: Duration = Duration::from_secs(60);
+/// The most lines of a backtrace.
+const MAX_FRAMES: usize = 40;
 /// The most pending operations that are looked at.
 const MAX_OPERATIONS: usize = 20_000;
 
@@ -34,6 +36,7 @@ pub(super) struct Trial {
     replayer: Option<Replayer>,
     length: u64,
     until: Instant,
+    traced: bool,
 }
 
 /// Why a trial ended without a verdict.
@@ -58,7 +61,18 @@ impl Trial {
     pub(super) fn new(target: Target, record: Record) -> Self {
         let length = record.first;
         let until = Instant::now() + LONGEST;
-        Self { target, record, run: None, replayer: None, length, until }
+        Self { target, record, run: None, replayer: None, length, until, traced: false }
+    }
+
+    /// A trial that finds out where in the code of the module a divergence comes from.
+    pub(super) fn traced(target: Target, record: Record) -> Self {
+        Self { traced: true, ..Self::new(target, record) }
+    }
+
+    /// Where it comes from, frame by frame.
+    pub(super) fn backtrace(&self) -> Vec<String> {
+        let trace = self.replayer.as_ref().and_then(Replayer::trace).unwrap_or_default();
+        trace.lines().take(MAX_FRAMES).map(|line| line.trim_end().to_owned()).collect()
     }
 
     /// The length of the journal up to which the run has passed.
@@ -111,7 +125,8 @@ impl Trial {
             let mut record = self.record.clone();
             record.origin = Arc::new(record.origin.with_module(self.target.to.clone()));
             let (module, input) = (Arc::clone(&self.target.module), run.input().clone());
-            self.replayer = Some(Replayer::new(module, &record, input, attempt));
+            let replayer = Replayer::new(module, &record, input, attempt);
+            self.replayer = Some(if self.traced { replayer.traced() } else { replayer });
         }
         if let Some(replayer) = &mut self.replayer {
             replayer.push(entry).map_err(|error| found(id, error))?;
