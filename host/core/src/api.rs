@@ -4,6 +4,7 @@
 mod bulk;
 mod events;
 mod fork;
+mod resume;
 mod selection;
 mod upgrade;
 mod workflows;
@@ -11,6 +12,7 @@ mod workflows;
 pub use bulk::{BulkAction, BulkBody, BulkReport, BulkResult};
 pub use events::{EventBody, EventSent, EventTarget, Multicast, MulticastBody, MulticastResult};
 pub use fork::{EditBody, ForkBody, ForkStarted, ForkView};
+pub use resume::{ResumeView, ResumedBy};
 pub use selection::RunSelection;
 pub use upgrade::{
     Finding, FindingGroup, ProgressLine, UpgradeBody, UpgradeProgress, UpgradeReport, cause_summary,
@@ -177,6 +179,9 @@ pub struct RunView {
     pub journal_length: u64,
     /// The number of log lines.
     pub log_lines: u64,
+    /// How the run came into memory last, as far as this server knows (not in lists).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resumed: Option<ResumeView>,
     /// The input (not in lists).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input: Option<Payload>,
@@ -241,6 +246,7 @@ impl From<&Record> for RunView {
             pending: record.pending,
             journal_length: record.length,
             log_lines: record.log_lines,
+            resumed: None,
             input: None,
             operations: None,
         };

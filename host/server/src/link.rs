@@ -6,6 +6,7 @@ use crate::dispatch::Dispatch;
 use crate::service::Service;
 use crate::timers::Timers;
 use async_trait::async_trait;
+use everstep_core::api::ResumeView;
 use everstep_core::{
     Commit, Digest, Entry, Message, OpId, Payload, Record, Reply, RunId, Timestamp, Token,
 };
@@ -37,6 +38,20 @@ pub enum HandBack {
     Now,
     /// Something outside the run is in the way; try again after this time.
     Later(Duration),
+}
+
+/// What a host tells of its work.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Note {
+    /// A run that was not in memory was brought back.
+    Resumed(RunId, ResumeView),
+    /// A snapshot was taken.
+    SnapshotTaken {
+        /// Its size.
+        bytes: u64,
+    },
+    /// A snapshot was there and not what it should be.
+    SnapshotRefused,
 }
 
 /// Why a link did not do what it was asked. Never the fault of the run.
@@ -90,6 +105,17 @@ pub trait HostLink: Send + Sync + 'static {
 
     /// Prolongs leases; returns those that are lost.
     async fn renew(&self, leases: &[(RunId, Token)]) -> Result<Vec<RunId>, LinkError>;
+
+    /// The snapshot that was put for a run last, if there is one at hand.
+    async fn snapshot(&self, _run: RunId) -> Option<Vec<u8>> {
+        None
+    }
+
+    /// Puts a snapshot in the place of the one before; none takes it away. It may be lost.
+    async fn put_snapshot(&self, _run: RunId, _snapshot: Option<Vec<u8>>) {}
+
+    /// Tells of something that people want to know.
+    fn note(&self, _note: Note) {}
 
     /// Ends a lease.
     async fn hand_back(&self, run: RunId, token: Token, how: HandBack);
@@ -189,6 +215,24 @@ impl HostLink for LocalLink {
             HandBack::Idle(Some(at)) => self.timers.remind(run, at),
             HandBack::Idle(None) | HandBack::Now => {}
         }
+    }
+
+    async fn snapshot(&self, run: RunId) -> Option<Vec<u8>> {
+        let found = self.store.snapshot(run).await;
+        found.unwrap_or_else(|error| {
+            tracing::warn!(%run, %error, "a snapshot cannot be read");
+            None
+        })
+    }
+
+    async fn put_snapshot(&self, run: RunId, snapshot: Option<Vec<u8>>) {
+        if let Err(error) = self.store.put_snapshot(run, snapshot).await {
+            tracing::debug!(%run, %error, "a snapshot cannot be kept");
+        }
+    }
+
+    fn note(&self, note: Note) {
+        self.service.note(note);
     }
 
     fn lease_time(&self) -> Duration {

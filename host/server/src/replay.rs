@@ -62,6 +62,19 @@ impl Replayer {
         }
     }
 
+    /// A replay that goes on where a snapshot of the run was taken: with the guest as it was then, and the
+    /// run as it was.
+    pub(crate) fn going_on(
+        module: &Arc<Module>,
+        record: &Record,
+        run: &Run,
+        instance: WorkflowInstance,
+    ) -> Self {
+        let (input, attempt) = (run.input().clone(), run.record().attempt);
+        let new = Self::new(Arc::clone(module), record, input, attempt);
+        Self { steps: run.steps(), instance: Some(instance), ..new }
+    }
+
     /// The same replay, which takes longer and finds out where in the code a divergence comes from.
     #[must_use]
     pub(crate) fn traced(self) -> Self {

@@ -52,6 +52,10 @@ pub(crate) struct Args {
     /// Record in the journals a hash of what each activation leaves of its guest; replays compare it
     #[arg(long, conflicts_with = "no_host")]
     audit: bool,
+    /// The part of the time of activations that memory snapshots may take; 0 takes none
+    #[arg(long, value_name = "0..1", default_value = "0.05", conflicts_with = "no_host")]
+    #[arg(value_parser = parse_share)]
+    snapshot_share: f64,
     /// How often a finished run is executed again and compared, or `never`
     #[arg(long, value_name = "DURATION|never", default_value = "1m", value_parser = parse_kept)]
     self_check: Kept,
@@ -71,6 +75,13 @@ fn parse_secret(text: &str) -> Result<(String, String), String> {
     };
     let name = text.split_once('=').map_or(text, |(name, _)| name);
     Ok((name.to_owned(), value))
+}
+
+fn parse_share(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
+        _ => Err("it is no number between 0 and 1".into()),
+    }
 }
 
 /// What becomes of runs that have ended.
@@ -126,6 +137,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Ended {
             host.concurrency = concurrency as usize;
         }
         host.audit = args.audit;
+        host.snapshot_share = args.snapshot_share;
         host
     });
     options.retention = args.retention.options();

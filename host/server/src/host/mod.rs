@@ -10,6 +10,7 @@ mod executions;
 mod gates;
 mod load;
 mod messages;
+mod snapshots;
 mod tasks;
 mod warm;
 
@@ -17,6 +18,7 @@ use crate::link::{HostId, HostLink, Work};
 use drive::{Driver, Parts};
 use everstep_core::{RunId, Token};
 use everstep_engine::Engine;
+use snapshots::Snapshots;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -39,6 +41,8 @@ pub struct HostOptions {
     pub drain: Duration,
     /// Whether what each activation leaves of its guest is hashed and recorded in the journal.
     pub audit: bool,
+    /// The part of the time of activations that snapshots may take, between 0 (none are taken) and 1.
+    pub snapshot_share: f64,
 }
 
 impl Default for HostOptions {
@@ -50,6 +54,7 @@ impl Default for HostOptions {
             warm_bytes: 512 << 20,
             drain: Duration::from_secs(5),
             audit: false,
+            snapshot_share: 0.05,
         }
     }
 }
@@ -132,6 +137,7 @@ pub async fn serve(
         modules: load::Modules::default(),
         drain: options.drain,
         audit: options.audit,
+        snapshots: Arc::new(Snapshots::new(Arc::clone(&link), options.snapshot_share)),
         draining: draining.clone(),
         link: Arc::clone(&link),
         engine,

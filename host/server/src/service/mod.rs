@@ -18,6 +18,7 @@ mod modules;
 mod publish;
 mod read;
 mod registry;
+mod resumes;
 mod schedules;
 mod schema;
 mod selection;
@@ -30,6 +31,7 @@ mod wait;
 pub use error::ServiceError;
 pub use follow::{Followed, LogFollower};
 pub use modules::UploadPermit;
+pub use resumes::ResumeCounts;
 pub use selfcheck::{SelfCheck, SelfCheckOptions};
 pub use wait::WaitFor;
 
@@ -101,6 +103,7 @@ pub struct Service {
     starts: AtomicU64,
     agenda: Arc<Agenda>,
     checks: selfcheck::Tally,
+    resumes: resumes::Resumes,
 }
 
 impl Service {
@@ -117,6 +120,7 @@ impl Service {
             starts: AtomicU64::new(0),
             agenda: Arc::default(),
             checks: selfcheck::Tally::default(),
+            resumes: resumes::Resumes::default(),
             parts,
             options,
         }

@@ -25,6 +25,7 @@ impl Service {
     pub async fn show(&self, run: RunId) -> Result<RunView, ServiceError> {
         let record = self.record(run).await?;
         let mut view = self.view(&record);
+        view.resumed = self.last_resume(run);
         let first = self.parts.store.journal(run, record.first, 1).await?;
         if let Some(
             JournalEvent::RunStarted { input, .. } | JournalEvent::RunContinued { input, .. },
