@@ -13,7 +13,7 @@ mod process;
 mod runs;
 
 pub use cli::{Cli, Said};
-pub use guests::{guest, guest_cargo};
+pub use guests::{guest, guest_cargo, guest_with_lines};
 pub use hosts::HostProcess;
 pub use ledger::{Ledger, Line};
 pub use process::{ServerProcess, everstep};

@@ -5,6 +5,7 @@ mod bulk;
 mod events;
 mod fork;
 mod hosts;
+mod resume;
 mod selection;
 mod upgrade;
 mod workflows;
@@ -13,6 +14,7 @@ pub use bulk::{BulkAction, BulkBody, BulkReport, BulkResult};
 pub use events::{EventBody, EventSent, EventTarget, Multicast, MulticastBody, MulticastResult};
 pub use fork::{EditBody, ForkBody, ForkStarted, ForkView};
 pub use hosts::{HostList, HostView};
+pub use resume::{ResumeView, ResumedBy};
 pub use selection::RunSelection;
 pub use upgrade::{
     Finding, FindingGroup, ProgressLine, UpgradeBody, UpgradeProgress, UpgradeReport, cause_summary,
@@ -22,7 +24,8 @@ pub use workflows::{
     WorkflowList, WorkflowView,
 };
 
-use crate::event::{Entry, StuckCause};
+use crate::event::Entry;
+use crate::record::StuckCause;
 use crate::record::{QueueReason, Record, RetryCause, RunState, StateKind};
 use crate::{
     Digest, Failure, LogLine, Manifest, OpId, Payload, RetryPolicy, RunId, StartOptions, Timestamp,
@@ -182,6 +185,9 @@ pub struct RunView {
     pub journal_length: u64,
     /// The number of log lines.
     pub log_lines: u64,
+    /// How the run came into memory last, as far as this server knows (not in lists).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resumed: Option<ResumeView>,
     /// The input (not in lists).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input: Option<Payload>,
@@ -246,6 +252,7 @@ impl From<&Record> for RunView {
             pending: record.pending,
             journal_length: record.length,
             log_lines: record.log_lines,
+            resumed: None,
             input: None,
             operations: None,
         };

@@ -7,6 +7,7 @@ use crate::dispatch::{Dispatch, Seat, Taken};
 use crate::service::Service;
 use crate::timers::Timers;
 use async_trait::async_trait;
+use everstep_core::api::ResumeView;
 use everstep_core::{
     Commit, Digest, Entry, Message, OpId, Payload, Record, Reply, RunId, Timestamp, Token,
 };
@@ -44,6 +45,20 @@ pub enum News {
     Moved(RunId),
     /// Its lease is lost: everything about it is to be dropped.
     Lost(RunId, Token),
+}
+
+/// What a host tells of its work.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Note {
+    /// A run that was not in memory was brought back.
+    Resumed(RunId, ResumeView),
+    /// A snapshot was taken.
+    SnapshotTaken {
+        /// Its size.
+        bytes: u64,
+    },
+    /// A snapshot was there and not what it should be.
+    SnapshotRefused,
 }
 
 /// What a host says of itself now and then.
@@ -109,6 +124,17 @@ pub trait HostLink: Send + Sync + 'static {
         leases: &[(RunId, Token)],
         report: Report,
     ) -> Result<Vec<RunId>, LinkError>;
+
+    /// The snapshot that was put for a run last, if there is one at hand.
+    async fn snapshot(&self, _run: RunId) -> Option<Vec<u8>> {
+        None
+    }
+
+    /// Puts a snapshot in the place of the one before; none takes it away. It may be lost.
+    async fn put_snapshot(&self, _run: RunId, _snapshot: Option<Vec<u8>>) {}
+
+    /// Tells of something that people want to know.
+    fn note(&self, _note: Note) {}
 
     /// Ends a lease.
     async fn hand_back(&self, run: RunId, token: Token, how: HandBack);
@@ -268,6 +294,24 @@ impl HostLink for LocalLink {
 
     async fn leave(&self) {
         self.parts.dispatch.leave(self.seat);
+    }
+
+    async fn snapshot(&self, run: RunId) -> Option<Vec<u8>> {
+        let found = self.parts.store.snapshot(run).await;
+        found.unwrap_or_else(|error| {
+            tracing::warn!(%run, %error, "a snapshot cannot be read");
+            None
+        })
+    }
+
+    async fn put_snapshot(&self, run: RunId, snapshot: Option<Vec<u8>>) {
+        if let Err(error) = self.parts.store.put_snapshot(run, snapshot).await {
+            tracing::debug!(%run, %error, "a snapshot cannot be kept");
+        }
+    }
+
+    fn note(&self, note: Note) {
+        self.parts.service.note(note);
     }
 
     fn heartbeat(&self) -> Duration {

@@ -4,7 +4,7 @@
 use everstep_core::{
     Activation, Digest, Divergence, Entry, Payload, Record, Refusal, Run, Step, Steps,
 };
-use everstep_engine::{ActivationError, Module, RunContext, WorkflowInstance};
+use everstep_engine::{ActivationError, CONFIG_VERSION, Module, RunContext, WorkflowInstance};
 use std::sync::Arc;
 
 /// Why a replay ended early. Nothing was changed.
@@ -37,6 +37,9 @@ pub struct Replayer {
     activations: u64,
     published: Option<Payload>,
     broke: Option<Step>,
+    /// Where in the code the guest asks for something else; only a traced replay finds out.
+    trace: Option<String>,
+    traced: bool,
 }
 
 impl Replayer {
@@ -54,7 +57,34 @@ impl Replayer {
             activations: 0,
             published: None,
             broke: None,
+            trace: None,
+            traced: false,
         }
+    }
+
+    /// A replay that goes on where a snapshot of the run was taken: with the guest as it was then, and the
+    /// run as it was.
+    pub(crate) fn going_on(
+        module: &Arc<Module>,
+        record: &Record,
+        run: &Run,
+        instance: WorkflowInstance,
+    ) -> Self {
+        let (input, attempt) = (run.input().clone(), run.record().attempt);
+        let new = Self::new(Arc::clone(module), record, input, attempt);
+        Self { steps: run.steps(), instance: Some(instance), ..new }
+    }
+
+    /// The same replay, which takes longer and finds out where in the code a divergence comes from.
+    #[must_use]
+    pub(crate) fn traced(self) -> Self {
+        Self { traced: true, ..self }
+    }
+
+    /// Where in its code the guest asked for something else; none unless the replay is a traced one that
+    /// ended with a divergence.
+    pub(crate) fn trace(&self) -> Option<&str> {
+        self.trace.as_deref()
     }
 
     /// The step in which the replay ended early.
@@ -89,22 +119,18 @@ impl Replayer {
         }
     }
 
-    /// Replays the last step and hands over the instance, none when the attempt had not begun.
-    ///
-    /// # Errors
-    /// At a difference in the last step.
-    pub fn finish(mut self) -> Result<(Option<WorkflowInstance>, u64), ReplayError> {
-        self.catch_up()?;
-        Ok((self.instance, self.activations))
-    }
-
     fn step(&mut self, step: &Step) -> Result<(), ReplayError> {
         if step.attempt != self.attempt {
             return Ok(());
         }
         let compared = self.compare(step);
-        if compared.is_err() {
+        if let Err(error) = &compared {
             self.broke = Some(step.clone());
+            if let (ReplayError::Divergence(divergence), Some(instance)) =
+                (error, &mut self.instance)
+            {
+                self.trace = instance.take_traces().into_iter().nth(step.index_of(divergence));
+            }
         }
         compared
     }
@@ -116,13 +142,31 @@ impl Replayer {
         if activation.published.is_some() {
             self.published.clone_from(&activation.published);
         }
-        step.check(&activation).map_err(ReplayError::Divergence)
+        step.check(&activation).map_err(ReplayError::Divergence)?;
+        self.check_state(step)
+    }
+
+    /// Looks into the guest only where an audit did, because that takes time.
+    fn check_state(&mut self, step: &Step) -> Result<(), ReplayError> {
+        let Some(instance) = self.instance.as_mut().filter(|_| step.audited.is_some()) else {
+            return Ok(());
+        };
+        let guest = |error| ReplayError::Guest { seq: step.seq, error };
+        match instance.state_hash().map_err(guest)? {
+            None => Ok(()),
+            Some(hash) => step
+                .check_state(self.module.digest(), CONFIG_VERSION, hash)
+                .map_err(ReplayError::Divergence),
+        }
     }
 
     fn activate(&mut self, step: &Step) -> Result<Activation, ActivationError> {
         let instance = match &mut self.instance {
             Some(instance) => instance,
-            none => none.insert(self.module.instantiate(self.context.clone())?),
+            none => none.insert(match self.traced {
+                true => self.module.instantiate_traced(self.context.clone())?,
+                false => self.module.instantiate(self.context.clone())?,
+            }),
         };
         instance.replay(step, &self.input)
     }
@@ -157,8 +201,7 @@ pub fn verify(
 }
 
 /// [`verify`], and the hash of the guest's state behind the last activation; none when the attempt
-/// had not begun, or when the module's engine has no
-/// [`state_hashes`](everstep_engine::EngineOptions::state_hashes).
+/// had not begun, or when the module keeps state where no probe reaches.
 ///
 /// # Errors
 /// See [`verify`].

@@ -11,7 +11,7 @@ use crate::hub::Hub;
 use crate::link::{HostLink, LinkParts, LocalLink};
 use crate::retention::{self, RetentionOptions};
 use crate::schedules;
-use crate::service::{Service, ServiceOptions, ServiceParts};
+use crate::service::{SelfCheckOptions, Service, ServiceOptions, ServiceParts, selfcheck};
 use crate::timers::Timers;
 use everstep_engine::{Engine, EngineError, EngineOptions, Secrets};
 use everstep_store::{Embedded, EmbeddedOptions, Store, StoreError};
@@ -41,6 +41,8 @@ pub struct ServerOptions {
     pub retention: RetentionOptions,
     /// What tasks may ask for by name, if their module's grants say so.
     pub secrets: Secrets,
+    /// How often a finished run is executed again and compared.
+    pub self_check: SelfCheckOptions,
     /// Threads of the host; none for one per processor.
     pub host_threads: Option<usize>,
 }
@@ -57,6 +59,7 @@ impl ServerOptions {
             timing: Timing::default(),
             retention: RetentionOptions::default(),
             secrets: Secrets::default(),
+            self_check: SelfCheckOptions::default(),
             host_threads: None,
         }
     }
@@ -187,6 +190,7 @@ impl Server {
             tokio::spawn(serve_homes(Arc::clone(&dispatch))),
             tokio::spawn(retention::serve(Arc::clone(&store), options.retention)),
             tokio::spawn(schedules::serve(Arc::clone(&service))),
+            tokio::spawn(selfcheck::serve(Arc::clone(&service), options.self_check)),
         ];
         let http = tokio::spawn(serve_http(listener, links, drained));
         Ok(Self { address, store, service, dispatch, hub, draining, http, background, host })

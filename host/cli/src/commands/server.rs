@@ -6,7 +6,7 @@ use crate::durations;
 use crate::exit::{Ended, Exit, Failure};
 use crate::output::Output;
 use everstep_server::{
-    HostOptions, RetentionOptions, Secrets, Server, ServerError, ServerOptions, Timing,
+    HostOptions, RetentionOptions, Secrets, SelfCheckOptions, Server, ServerError, ServerOptions, Timing,
 };
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
@@ -29,6 +29,7 @@ Examples:
   everstep server --listen 0.0.0.0:9090 --store /var/lib/everstep
   everstep server --listen 127.0.0.1:0 --json
   everstep server --secret MAIL_TOKEN --secret STRIPE_KEY=@/run/secrets/stripe
+  everstep server --audit --self-check 10s
   everstep server --retention 90d --retention-workflow ping=1d --retention-export /var/lib/everstep/old")]
 pub(crate) struct Args {
     /// Address and port; port 0 takes a free one
@@ -54,6 +55,16 @@ pub(crate) struct Args {
     /// How often hosts and server let each other hear of them; else 5s, or a third of the lease
     #[arg(long, value_name = "DURATION", value_parser = durations::parse)]
     heartbeat: Option<Duration>,
+    /// Record in the journals a hash of what each activation leaves of its guest; replays compare it
+    #[arg(long, conflicts_with = "no_host")]
+    audit: bool,
+    /// The part of the time of activations that memory snapshots may take; 0 takes none
+    #[arg(long, value_name = "0..1", default_value = "0.05", conflicts_with = "no_host")]
+    #[arg(value_parser = parse_share)]
+    snapshot_share: f64,
+    /// How often a finished run is executed again and compared, or `never`
+    #[arg(long, value_name = "DURATION|never", default_value = "1m", value_parser = parse_kept)]
+    self_check: Kept,
     #[command(flatten)]
     retention: Retention,
 }
@@ -75,6 +86,13 @@ pub(super) fn parse_secret(text: &str) -> Result<Secret, String> {
     Ok((name.to_owned(), value))
 }
 
+fn parse_share(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
+        _ => Err("it is no number between 0 and 1".into()),
+    }
+}
+
 /// What becomes of runs that have ended.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Retention")]
@@ -90,7 +108,7 @@ struct Retention {
     retention_export: Option<PathBuf>,
 }
 
-/// How long runs are kept; none for ever.
+/// A duration, or never.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Kept(Option<Duration>);
 
@@ -127,10 +145,13 @@ pub(crate) async fn run(context: &Context, args: Args) -> Ended {
         if let Some(concurrency) = args.concurrency {
             host.concurrency = concurrency as usize;
         }
+        host.audit = args.audit;
+        host.snapshot_share = args.snapshot_share;
         host
     });
     options.timing = timing(args.lease, args.heartbeat)?;
     options.retention = args.retention.options();
+    options.self_check = SelfCheckOptions { every: args.self_check.0 };
     options.secrets = Secrets::new(args.secrets.into_iter().collect());
     log_to_stderr(output);
     let server = start(options).await?;

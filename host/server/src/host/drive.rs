@@ -12,6 +12,7 @@ use super::causes;
 use super::executions::Executions;
 use super::gates::Gates;
 use super::load::{self, LoadError, Modules};
+use super::snapshots::{Cost, Snapshots};
 use super::tasks::Ended;
 use super::warm::{Resting, Warm};
 use crate::clock;
@@ -45,6 +46,8 @@ pub(super) struct Parts {
     /// Runs that were rebuilt by a replay.
     pub(super) replays: Arc<AtomicU64>,
     pub(super) drain: Duration,
+    pub(super) audit: bool,
+    pub(super) snapshots: Arc<Snapshots>,
     pub(super) draining: watch::Receiver<bool>,
 }
 
@@ -163,9 +166,13 @@ impl<'a> Driver<'a> {
                 self.executions.stop(op);
             }
             if guest.run.record().is_terminal() {
+                if guest.cost.has_snapshot() {
+                    parts.snapshots.forget(id).await;
+                }
                 self.executions.finish_stopping().await;
                 return self.wind_up(guest.run).await;
             }
+            parts.snapshots.consider(&mut guest);
             if self.may_send(&guest) {
                 self.send_messages(&mut guest, &module).await?;
                 continue;
@@ -306,11 +313,16 @@ impl<'a> Driver<'a> {
             let record = guest.run.record();
             let context = RunContext::of(&record.origin, record.first, *attempt);
             guest.instance = Some(module.instantiate(context)?);
+            guest.cost = Cost::default();
         }
-        match &mut guest.instance {
-            Some(instance) => instance.activate(delivery, guest.run.input()),
-            None => Err(ActivationError::Discarded),
+        let Some(instance) = &mut guest.instance else { return Err(ActivationError::Discarded) };
+        let begun = std::time::Instant::now();
+        let mut activation = instance.activate(delivery, guest.run.input())?;
+        self.parts.snapshots.worked(&mut guest.cost, begun.elapsed());
+        if self.parts.audit {
+            activation.state = instance.state_hash()?;
         }
+        Ok(activation)
     }
 
     async fn interrupted(&mut self, delivery: Delivery) -> Stop {
@@ -438,9 +450,10 @@ impl<'a> Driver<'a> {
         }
     }
 
-    fn rest<T>(&mut self, guest: Resting) -> Result<T, Stop> {
+    fn rest<T>(&mut self, mut guest: Resting) -> Result<T, Stop> {
+        self.parts.snapshots.at_rest(&mut guest);
         let wake_at = guest.run.record().wake_at;
-        self.parts.warm.put(guest);
+        self.parts.snapshots.evicted(self.parts.warm.put(guest));
         Err(Stop::Back(HandBack::Idle(wake_at)))
     }
 }

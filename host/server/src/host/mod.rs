@@ -11,6 +11,7 @@ mod executions;
 mod gates;
 mod load;
 mod messages;
+mod snapshots;
 mod tasks;
 mod warm;
 
@@ -18,6 +19,7 @@ use crate::link::{HandBack, HostLink, News, Report, Work};
 use active::{Active, Entry};
 use drive::{Driver, Parts};
 use everstep_engine::Engine;
+use snapshots::Snapshots;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -39,6 +41,10 @@ pub struct HostOptions {
     pub warm_bytes: u64,
     /// How long task attempts that are under way may take to end when the host shuts down.
     pub drain: Duration,
+    /// Whether what each activation leaves of its guest is hashed and recorded in the journal.
+    pub audit: bool,
+    /// The part of the time of activations that snapshots may take, between 0 (none are taken) and 1.
+    pub snapshot_share: f64,
 }
 
 impl Default for HostOptions {
@@ -49,6 +55,8 @@ impl Default for HostOptions {
             warm_instances: 256,
             warm_bytes: 512 << 20,
             drain: Duration::from_secs(5),
+            audit: false,
+            snapshot_share: 0.05,
         }
     }
 }
@@ -94,6 +102,8 @@ pub async fn serve(
             gates: Arc::clone(&gates),
             replays: Arc::clone(&bench.replays),
             drain: options.drain,
+            audit: options.audit,
+            snapshots: Arc::new(Snapshots::new(Arc::clone(link), options.snapshot_share)),
             draining: draining.clone(),
         });
         serving.spawn(serve_link(parts, Arc::clone(&bench)));

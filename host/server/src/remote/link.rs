@@ -7,11 +7,11 @@ use super::address::ServerAddress;
 use super::keep::keep;
 use super::pending::Pending;
 use super::protocol::{
-    Answer, Grant, HandBackFrame, JournalFrom, Lease, ModuleFrom, ModulePiece, OfRun,
-    ProgressFrame, Renew, SendFrame, kind,
+    Answer, Bytes, Grant, HandBackFrame, JournalFrom, Lease, ModuleFrom, ModulePiece, OfRun,
+    ProgressFrame, Renew, SendFrame, SnapshotFrame, kind,
 };
 use crate::dispatch::Timing;
-use crate::link::{HandBack, HostLink, LinkError, News, Report, Work};
+use crate::link::{HandBack, HostLink, LinkError, News, Note, Report, Work};
 use async_trait::async_trait;
 use everstep_core::{Commit, Digest, Entry, Message, OpId, Payload, Record, Reply, RunId, Token};
 use serde::Serialize;
@@ -255,6 +255,23 @@ impl HostLink for RemoteLink {
         }
         drop(state);
         Ok(lost)
+    }
+
+    async fn snapshot(&self, run: RunId) -> Option<Vec<u8>> {
+        let _turn = self.shared.reads.acquire().await;
+        let found: Result<Option<Bytes>, _> = self.shared.ask(kind::SNAPSHOT, &OfRun { run }).await;
+        found.ok().flatten().map(|bytes| bytes.0)
+    }
+
+    async fn put_snapshot(&self, run: RunId, snapshot: Option<Vec<u8>>) {
+        let frame = SnapshotFrame { run, snapshot: snapshot.map(Bytes) };
+        if let Err(error) = self.shared.ask::<()>(kind::PUT_SNAPSHOT, &frame).await {
+            tracing::debug!(%run, %error, "a snapshot cannot be kept");
+        }
+    }
+
+    fn note(&self, note: Note) {
+        self.shared.pending.tell(kind::NOTE, &note);
     }
 
     async fn hand_back(&self, run: RunId, token: Token, how: HandBack) {

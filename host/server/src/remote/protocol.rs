@@ -97,6 +97,12 @@ pub mod kind {
     pub const HAND_BACK: &str = "hand_back";
     /// Host: what a task says of itself. Nobody answers.
     pub const PROGRESS: &str = "progress";
+    /// Host: asks for the snapshot of a run.
+    pub const SNAPSHOT: &str = "snapshot";
+    /// Host: a snapshot of a run, or that there is none any more.
+    pub const PUT_SNAPSHOT: &str = "put_snapshot";
+    /// Host: what it tells of its work. Nobody answers.
+    pub const NOTE: &str = "note";
 }
 
 /// In front of each frame: what it is.
@@ -238,6 +244,16 @@ pub struct SendFrame {
     pub from: RunId,
     /// What, and to whom.
     pub message: Message,
+}
+
+/// A snapshot of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotFrame {
+    /// The run.
+    pub run: RunId,
+    /// None when there is none any more.
+    #[serde(default)]
+    pub snapshot: Option<Bytes>,
 }
 
 /// What a task says of itself.

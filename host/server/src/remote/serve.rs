@@ -8,7 +8,7 @@ use super::frame::{self, Frame};
 use super::protocol::{
     Answer, Bytes as Piece, CHUNK, FRAME_MAX, Grant, HANDSHAKE, HandBackFrame, Hello, JournalFrom,
     Lease, ModuleFrom, ModulePiece, OfRun, ProgressFrame, REQUESTS_MAX, Refusal, Renew, SendFrame,
-    Speaks, VERSIONS, Welcome, WorkFrame, kind,
+    SnapshotFrame, Speaks, VERSIONS, Welcome, WorkFrame, kind,
 };
 use crate::clock;
 use crate::dispatch::{Dispatch, Introduction, Seat, Timing, check_name, check_pool};
@@ -240,6 +240,12 @@ impl Guest {
                     let ProgressFrame { run, op, progress } = frame.body()?;
                     self.link.progress(run, op, progress).await;
                 }
+                kind::NOTE => {
+                    // A newer host may have more to tell.
+                    if let Ok(note) = frame.body() {
+                        self.link.note(note);
+                    }
+                }
                 _ if frame.head.id != 0 => self.ask(frame)?,
                 // A ping, or something that this version does not know.
                 _ => {}
@@ -261,7 +267,8 @@ impl Guest {
         let place = place.map_err(|_| broken("too many requests at once"))?;
         let guest = Arc::clone(self);
         tokio::spawn(async move {
-            let is_read = matches!(frame.head.kind.as_str(), kind::JOURNAL | kind::MODULE);
+            let is_read =
+                matches!(frame.head.kind.as_str(), kind::JOURNAL | kind::MODULE | kind::SNAPSHOT);
             // Until there is room for the answer.
             let turn = if is_read { guest.reads.acquire().await.ok() } else { None };
             if let Some(answer) = guest.answer(frame).await {
@@ -291,6 +298,17 @@ impl Guest {
             },
             kind::MODULE => match frame.body() {
                 Ok(ModuleFrom { digest, offset }) => reply(id, self.module(digest, offset).await),
+                Err(error) => Err(error),
+            },
+            kind::SNAPSHOT => match frame.body() {
+                Ok(OfRun { run }) => reply(id, Ok(self.link.snapshot(run).await.map(Piece))),
+                Err(error) => Err(error),
+            },
+            kind::PUT_SNAPSHOT => match frame.body() {
+                Ok(SnapshotFrame { run, snapshot }) => {
+                    self.link.put_snapshot(run, snapshot.map(|bytes| bytes.0)).await;
+                    reply(id, Ok(()))
+                }
                 Err(error) => Err(error),
             },
             kind::SEND => match frame.body() {

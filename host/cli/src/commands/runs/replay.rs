@@ -87,7 +87,7 @@ struct Pending {
 
 pub(crate) async fn run(context: &Context, args: Args) -> Ended {
     let mut history = History::load(context, &args.run).await?;
-    let module = history.module(context, args.module.as_deref(), args.memory).await?;
+    let module = history.module(context, args.module.as_deref()).await?;
     if let Some(until) = args.until {
         history.cut(until);
         history.damage = history.damage.filter(|damage| damage.seq < until);
@@ -102,7 +102,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Ended {
         false => Vec::new(),
     };
     let mut report = report(&history, verified, module.digest(), args.until, confirmed);
-    report.memory = memory;
+    report.memory = memory.filter(|_| args.memory);
     if context.output.is_json() {
         context.output.value(&report)?;
     } else {

@@ -5,7 +5,9 @@ use super::status;
 use crate::durations;
 use crate::output::Paint;
 use crate::text;
-use everstep_client::{EntryView, OperationView, Payload, RunView, StateKind, Timestamp};
+use everstep_client::{
+    EntryView, OperationView, Payload, ResumedBy, RunView, StateKind, Timestamp,
+};
 use everstep_core::{JournalEvent, OpId, OpResult};
 use std::collections::BTreeMap;
 
@@ -56,6 +58,15 @@ impl Timeline<'_> {
         }
         if let Some(fork) = &run.forked_from {
             rows.push(("forked from", format!("{} at position {}", fork.run, fork.at)));
+        }
+        if let Some(resumed) = &run.resumed {
+            let by = match resumed.by {
+                ResumedBy::Snapshot => "from a snapshot",
+                ResumedBy::Replay => "by a replay",
+            };
+            let (ms, entries) = (resumed.took_us as f64 / 1_000.0, resumed.entries);
+            let ago = self.ago(resumed.at);
+            rows.push(("resumed", format!("{ago} ago {by}, {entries} entries in {ms:.1} ms")));
         }
         if let Some(published) = &run.published {
             rows.push(("shows", text::one_line(published.as_str(), 120)));
@@ -144,6 +155,10 @@ impl Timeline<'_> {
             }
             JournalEvent::RunPaused { reason } => {
                 own("run", format!("{} {}", paint.warn("paused:"), one_line(reason)))
+            }
+            JournalEvent::StateHashed { hash, .. } => {
+                let hash = hash.map_or_else(|| "not looked at".to_owned(), |it| it.to_string());
+                own("run", paint.faint(&format!("left the guest as {hash}")))
             }
             JournalEvent::RunUpgraded { to, was } => {
                 let versions = match to.version == was.version {
