@@ -10,9 +10,11 @@ mod guests;
 mod ledger;
 mod process;
 mod runs;
+mod snapshots;
 
 pub use cli::{Cli, Said};
 pub use guests::{guest, guest_cargo, guest_with_lines};
 pub use ledger::{Ledger, Line};
 pub use process::{ServerProcess, everstep};
 pub use runs::{body, completed, journal, reach, serve, start, upload};
+pub use snapshots::through_snapshots;
