@@ -11,6 +11,7 @@ mod hosts;
 mod ledger;
 mod process;
 mod runs;
+mod snapshots;
 
 pub use cli::{Cli, Said};
 pub use guests::{guest, guest_cargo, guest_with_lines};
@@ -18,3 +19,4 @@ pub use hosts::HostProcess;
 pub use ledger::{Ledger, Line};
 pub use process::{ServerProcess, everstep};
 pub use runs::{body, completed, journal, reach, serve, start, upload};
+pub use snapshots::through_snapshots;

@@ -149,7 +149,7 @@ fn witness_of_the_memory() {
     let read = |name: &str| std::fs::read(folder.join(name)).unwrap();
     let entries: Vec<Entry> = serde_json::from_slice(&read("entries.json")).unwrap();
     let module = engine().compile(&read("chaotic.wasm")).unwrap();
-    let (verified, memory) = audit(&module, &entries, 0).unwrap();
+    let (verified, memory) = audit(&module, &entries, 0, false).unwrap();
     let said = format!("{} {}", verified.activations, memory.unwrap());
     std::fs::write(folder.join("memory"), said).unwrap();
 }

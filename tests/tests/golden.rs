@@ -9,7 +9,7 @@ use everstep_client::{
 };
 use everstep_core::{Digest, Entry, JournalEvent, Run};
 use everstep_engine::{CONFIG_VERSION, Engine, EngineOptions, Module};
-use everstep_server::replay::{ReplayError, verify};
+use everstep_server::replay::{ReplayError, audit, verify};
 use everstep_tests::{ServerProcess, body, completed, guest, journal, reach, start};
 use futures::TryStreamExt;
 use serde_json::{Value, json};
@@ -161,6 +161,18 @@ fn every_journal_replays_on_its_module() {
         let told = |entry: &&Entry| matches!(entry.event, JournalEvent::AttemptStarted { .. });
         let begun = entries.iter().filter(told).count();
         assert_eq!(begun > 0, verified.activations > 0, "{}", path.display());
+    }
+}
+
+#[test]
+fn every_journal_replays_through_snapshots() {
+    let modules = modules();
+    for Golden { path, run, first, entries } in all() {
+        let module = &modules[&run.digest];
+        let straight = audit(module, &entries, first, false).unwrap();
+        let through = audit(module, &entries, first, true);
+        let through = through.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        assert_eq!(through, straight, "{}", path.display());
     }
 }
 

@@ -25,8 +25,7 @@ pub use workflows::{
 };
 
 use crate::event::Entry;
-use crate::record::StuckCause;
-use crate::record::{QueueReason, Record, RetryCause, RunState, StateKind};
+use crate::record::{QueueReason, Record, RetryCause, RunState, StateKind, StuckCause};
 use crate::{
     Digest, Failure, LogLine, Manifest, OpId, Payload, RetryPolicy, RunId, StartOptions, Timestamp,
 };

@@ -127,6 +127,29 @@ fn a_snapshot_is_as_large_as_what_changed() {
     assert_eq!(module.restore(run(1), &small).unwrap().memory_bytes(), instance.memory_bytes());
 }
 
+/// Guests that bring an interpreter of their own along have tens of megabytes, much of it in use.
+#[test]
+fn a_guest_of_thirty_megabytes_goes_on_like_any_other() {
+    let fill = r"
+        (local $at i32)
+        (drop (memory.grow (i32.const 480)))
+        (local.set $at (i32.const 1000000))
+        (loop $more
+          (i32.store (local.get $at) (i32.mul (local.get $at) (i32.const -1640531527)))
+          (local.set $at (i32.add (local.get $at) (i32.const 4)))
+          (br_if $more (i32.lt_u (local.get $at) (i32.const 13000000))))";
+    let resume = "(i32.store (i32.const 2000000) (i32.add (i32.load (i32.const 2000000)) (i32.load (i32.const 12000000))))";
+    let bytes = Guest { start: fill, resume, ..Guest::default() }.build();
+    let module = module(&engine(), &bytes);
+    let mut instance = begun(&module);
+    assert!(instance.memory_bytes() > 30 << 20);
+    let snapshot = instance.snapshot().unwrap();
+    assert!((4 << 20..14 << 20).contains(&snapshot.len()), "{} bytes", snapshot.len());
+    let straight = go_on(instance, 3, |_, instance| instance);
+    let hopping = go_on(begun(&module), 3, |_, instance| restored(&module, instance));
+    assert_eq!(hopping, straight);
+}
+
 #[test]
 fn what_was_not_written_like_this_is_refused() {
     let engine = engine();

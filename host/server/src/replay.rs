@@ -4,7 +4,9 @@
 use everstep_core::{
     Activation, Digest, Divergence, Entry, Payload, Record, Refusal, Run, Step, Steps,
 };
-use everstep_engine::{ActivationError, CONFIG_VERSION, Module, RunContext, WorkflowInstance};
+use everstep_engine::{
+    ActivationError, CONFIG_VERSION, Module, RunContext, SnapshotError, WorkflowInstance,
+};
 use std::sync::Arc;
 
 /// Why a replay ended early. Nothing was changed.
@@ -20,6 +22,14 @@ pub enum ReplayError {
         seq: u64,
         /// What happened.
         error: ActivationError,
+    },
+    /// The guest could not be put into a snapshot, or not be brought back from it.
+    #[error("there is no snapshot in front of journal position {seq}: {error}")]
+    Snapshot {
+        /// The position of the delivery.
+        seq: u64,
+        /// What happened.
+        error: SnapshotError,
     },
     /// The journal cannot have come about.
     #[error(transparent)]
@@ -40,6 +50,7 @@ pub struct Replayer {
     /// Where in the code the guest asks for something else; only a traced replay finds out.
     trace: Option<String>,
     traced: bool,
+    through_snapshots: bool,
 }
 
 impl Replayer {
@@ -59,6 +70,7 @@ impl Replayer {
             broke: None,
             trace: None,
             traced: false,
+            through_snapshots: false,
         }
     }
 
@@ -79,6 +91,13 @@ impl Replayer {
     #[must_use]
     pub(crate) fn traced(self) -> Self {
         Self { traced: true, ..self }
+    }
+
+    /// The same replay, in which another instance takes each activation: it is made from a snapshot of the
+    /// one in front of it.
+    #[must_use]
+    pub(crate) fn through_snapshots(self) -> Self {
+        Self { through_snapshots: true, ..self }
     }
 
     /// Where in its code the guest asked for something else; none unless the replay is a traced one that
@@ -136,6 +155,10 @@ impl Replayer {
     }
 
     fn compare(&mut self, step: &Step) -> Result<(), ReplayError> {
+        if self.through_snapshots {
+            self.change_instances()
+                .map_err(|error| ReplayError::Snapshot { seq: step.seq, error })?;
+        }
         let activation =
             self.activate(step).map_err(|error| ReplayError::Guest { seq: step.seq, error })?;
         self.activations += 1;
@@ -158,6 +181,14 @@ impl Replayer {
                 .check_state(self.module.digest(), CONFIG_VERSION, hash)
                 .map_err(ReplayError::Divergence),
         }
+    }
+
+    fn change_instances(&mut self) -> Result<(), SnapshotError> {
+        let Some(mut instance) = self.instance.take() else { return Ok(()) };
+        let snapshot = instance.snapshot()?;
+        drop(instance);
+        self.instance = Some(self.module.restore(self.context.clone(), &snapshot)?);
+        Ok(())
     }
 
     fn activate(&mut self, step: &Step) -> Result<Activation, ActivationError> {
@@ -197,11 +228,12 @@ pub fn verify(
     journal: &[Entry],
     first: u64,
 ) -> Result<Verified, ReplayError> {
-    Ok(audit(module, journal, first)?.0)
+    Ok(audit(module, journal, first, false)?.0)
 }
 
 /// [`verify`], and the hash of the guest's state behind the last activation; none when the attempt
-/// had not begun, or when the module keeps state where no probe reaches.
+/// had not begun, or when the module keeps state where no probe reaches. `through_snapshots` puts the
+/// guest into a snapshot behind each activation, and goes on from that.
 ///
 /// # Errors
 /// See [`verify`].
@@ -209,11 +241,15 @@ pub fn audit(
     module: &Arc<Module>,
     journal: &[Entry],
     first: u64,
+    through_snapshots: bool,
 ) -> Result<(Verified, Option<Digest>), ReplayError> {
     let run = Run::fold(journal, first)?;
     let (record, entries) = (run.record(), journal.len() as u64);
     let mut replayer =
         Replayer::new(Arc::clone(module), record, run.input().clone(), record.attempt);
+    if through_snapshots {
+        replayer = replayer.through_snapshots();
+    }
     for entry in journal {
         replayer.push(entry)?;
     }

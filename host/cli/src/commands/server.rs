@@ -6,7 +6,8 @@ use crate::durations;
 use crate::exit::{Ended, Exit, Failure};
 use crate::output::Output;
 use everstep_server::{
-    HostOptions, RetentionOptions, Secrets, SelfCheckOptions, Server, ServerError, ServerOptions, Timing,
+    HostOptions, RetentionOptions, Secrets, SelfCheckOptions, Server, ServerError, ServerOptions,
+    Timing,
 };
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
@@ -62,6 +63,9 @@ pub(crate) struct Args {
     #[arg(long, value_name = "0..1", default_value = "0.05", conflicts_with = "no_host")]
     #[arg(value_parser = parse_share)]
     snapshot_share: f64,
+    /// The megabytes of memory snapshots that may be written in a second, on average
+    #[arg(long, value_name = "MB", default_value_t = 32, conflicts_with = "no_host")]
+    snapshot_mb: u64,
     /// How often a finished run is executed again and compared, or `never`
     #[arg(long, value_name = "DURATION|never", default_value = "1m", value_parser = parse_kept)]
     self_check: Kept,
@@ -86,7 +90,7 @@ pub(super) fn parse_secret(text: &str) -> Result<Secret, String> {
     Ok((name.to_owned(), value))
 }
 
-fn parse_share(text: &str) -> Result<f64, String> {
+pub(super) fn parse_share(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
         _ => Err("it is no number between 0 and 1".into()),
@@ -147,6 +151,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Ended {
         }
         host.audit = args.audit;
         host.snapshot_share = args.snapshot_share;
+        host.snapshot_bytes = args.snapshot_mb.saturating_mul(1_000_000);
         host
     });
     options.timing = timing(args.lease, args.heartbeat)?;

@@ -165,6 +165,12 @@ impl Run {
         Ok(())
     }
 
+    /// When the last entry of the journal was decided.
+    #[must_use]
+    pub fn last_at(&self) -> Timestamp {
+        self.last_at
+    }
+
     /// The summary as of the last change.
     #[must_use]
     pub fn record(&self) -> &Record {

@@ -166,9 +166,7 @@ impl<'a> Driver<'a> {
                 self.executions.stop(op);
             }
             if guest.run.record().is_terminal() {
-                if guest.cost.has_snapshot() {
-                    parts.snapshots.forget(id).await;
-                }
+                parts.snapshots.forget(&guest).await;
                 self.executions.finish_stopping().await;
                 return self.wind_up(guest.run).await;
             }

@@ -6,7 +6,7 @@ use super::warm::Resting;
 use crate::link::{HostLink, LinkError, Note};
 use crate::replay::{ReplayError, Replayer};
 use everstep_core::api::{ResumeView, ResumedBy};
-use everstep_core::{Digest, JournalEvent, Record, Refusal, Run, StuckCause};
+use everstep_core::{Digest, JournalEvent, Record, Refusal, Run, StuckCause, Timestamp};
 use everstep_engine::{Engine, Module};
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -83,7 +83,8 @@ pub(super) async fn load(
     if let Some((run, instance)) = snapshots::find(record, module, link).await {
         let (from, replayer) =
             (run.record().length, Replayer::going_on(module, record, &run, instance));
-        let beginning = Beginning { run: Some(run), replayer: Some(replayer), length: from };
+        let last = Some(run.last_at());
+        let beginning = Beginning { run: Some(run), replayer: Some(replayer), length: from, last };
         match read(beginning, record, module, link, to_end).await {
             // The journal alone decides whether the run is stuck.
             Err(LoadError::Stuck(cause)) => {
@@ -95,7 +96,7 @@ pub(super) async fn load(
             Ok(resting) => return Ok(told(resting, ResumedBy::Snapshot, from, begun, link)),
         }
     }
-    let beginning = Beginning { run: None, replayer: None, length: record.first };
+    let beginning = Beginning { run: None, replayer: None, length: record.first, last: None };
     let resting = read(beginning, record, module, link, to_end).await?;
     Ok(told(resting, ResumedBy::Replay, record.first, begun, link))
 }
@@ -126,23 +127,34 @@ struct Beginning {
     run: Option<Run>,
     replayer: Option<Replayer>,
     length: u64,
+    /// When the last entry in front of that was decided, when that is to be checked: the journal may have
+    /// been restored from a backup and have gone on in another way.
+    last: Option<Timestamp>,
 }
 
 /// Reads a run's journal from there on and rebuilds state machine and guest from it.
 async fn read(
-    Beginning { mut run, mut replayer, mut length }: Beginning,
+    Beginning { mut run, mut replayer, mut length, mut last }: Beginning,
     record: &Record,
     module: &Arc<Module>,
     link: &dyn HostLink,
     to_end: bool,
 ) -> Result<Resting, LoadError> {
+    // The last entry of what is known is read again.
+    length -= u64::from(last.is_some());
     while to_end || length < record.length {
         let page = link.journal(record.id(), length).await?;
         if page.is_empty() {
             break;
         }
         length += page.len() as u64;
-        for entry in &page {
+        let mut page = page.iter();
+        if let Some(at) = last.take()
+            && page.next().is_none_or(|entry| entry.at != at)
+        {
+            return Err(corrupt("the journal went another way".into()).into());
+        }
+        for entry in page {
             let known = Run::fold_on(&mut run, entry, record)?;
             let newer = known.record().length > record.length;
             if newer && matches!(entry.event, JournalEvent::RunUpgraded { .. }) {
@@ -159,6 +171,9 @@ async fn read(
             }
         }
         tokio::task::yield_now().await;
+    }
+    if last.is_some() {
+        return Err(corrupt("the journal is shorter than it was".into()).into());
     }
     let mut run = run.ok_or_else(|| corrupt("the journal is empty".into()))?;
     run.adopt(record)?;

@@ -45,6 +45,8 @@ pub struct HostOptions {
     pub audit: bool,
     /// The part of the time of activations that snapshots may take, between 0 (none are taken) and 1.
     pub snapshot_share: f64,
+    /// The bytes of snapshots that may be written in a second, on average.
+    pub snapshot_bytes: u64,
 }
 
 impl Default for HostOptions {
@@ -57,6 +59,7 @@ impl Default for HostOptions {
             drain: Duration::from_secs(5),
             audit: false,
             snapshot_share: 0.05,
+            snapshot_bytes: 32 << 20,
         }
     }
 }
@@ -103,7 +106,11 @@ pub async fn serve(
             replays: Arc::clone(&bench.replays),
             drain: options.drain,
             audit: options.audit,
-            snapshots: Arc::new(Snapshots::new(Arc::clone(link), options.snapshot_share)),
+            snapshots: Arc::new(Snapshots::new(
+                Arc::clone(link),
+                options.snapshot_share,
+                options.snapshot_bytes,
+            )),
             draining: draining.clone(),
         });
         serving.spawn(serve_link(parts, Arc::clone(&bench)));

@@ -6,7 +6,7 @@
 
 use super::warm::Resting;
 use crate::link::{HostLink, Note};
-use everstep_core::{Record, Run, RunId, RunImage};
+use everstep_core::{Record, Run, RunImage};
 use everstep_engine::{Module, RunContext, SnapshotError, WorkflowInstance};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -15,14 +15,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 
-/// Journals shorter than this are replayed: it takes no longer than looking.
-const SHORT: u64 = 64;
 /// What taking a snapshot is thought to cost before one was taken.
 const FIRST_GUESS: Duration = Duration::from_micros(500);
 /// A run that is put aside is worth a snapshot when its replay takes so many times as long.
 const WHEN_ASIDE: u32 = 2;
 /// What snapshots may take beyond their share for a moment.
 const BURST: Duration = Duration::from_millis(50);
+/// How many seconds' bytes may be written at once.
+const BURST_SECONDS: u64 = 10;
 /// Snapshots that are on their way to the store at once; what comes then is not kept.
 const ON_THE_WAY: usize = 16;
 /// The largest snapshot that is kept.
@@ -46,22 +46,19 @@ pub(super) struct Cost {
     replay: Duration,
     /// What taking one took last time.
     taking: Duration,
+    /// The bytes of the last one.
+    bytes: u64,
     /// Whether there is one.
     taken: bool,
 }
 
 impl Default for Cost {
     fn default() -> Self {
-        Self { replay: Duration::ZERO, taking: FIRST_GUESS, taken: false }
+        Self { replay: Duration::ZERO, taking: FIRST_GUESS, bytes: 0, taken: false }
     }
 }
 
 impl Cost {
-    /// Whether there is a snapshot, which is of no use when the run has ended.
-    pub(super) fn has_snapshot(&self) -> bool {
-        self.taken
-    }
-
     /// What a run has cost to be brought back: its whole replay, or that of what stands behind its
     /// snapshot.
     pub(super) fn of(replay: Duration, taken: bool) -> Self {
@@ -77,13 +74,25 @@ pub(super) struct Snapshots {
     /// The time of all activations, and of all snapshots, in nanoseconds.
     worked: AtomicU64,
     spent: AtomicU64,
+    /// The bytes that may be written in a second, on average, and those that were written since then.
+    bytes_per_second: u64,
+    written: AtomicU64,
+    since: Instant,
     on_the_way: Arc<Semaphore>,
 }
 
 impl Snapshots {
-    pub(super) fn new(link: Arc<dyn HostLink>, share: f64) -> Self {
-        let on_the_way = Arc::new(Semaphore::new(ON_THE_WAY));
-        Self { link, share, worked: AtomicU64::new(0), spent: AtomicU64::new(0), on_the_way }
+    pub(super) fn new(link: Arc<dyn HostLink>, share: f64, bytes_per_second: u64) -> Self {
+        Self {
+            link,
+            share,
+            worked: AtomicU64::new(0),
+            spent: AtomicU64::new(0),
+            bytes_per_second,
+            written: AtomicU64::new(0),
+            since: Instant::now(),
+            on_the_way: Arc::new(Semaphore::new(ON_THE_WAY)),
+        }
     }
 
     /// An activation of the run took so long.
@@ -126,9 +135,16 @@ impl Snapshots {
         self.share > 0.0 && *replay >= *taking * WHEN_ASIDE && in_bounds
     }
 
+    /// Whether a snapshot of this size may be written now.
+    fn has_bytes_for(&self, bytes: u64) -> bool {
+        let seconds = self.since.elapsed().as_secs().saturating_add(BURST_SECONDS);
+        let allowed = self.bytes_per_second.saturating_mul(seconds);
+        self.written.load(Ordering::Relaxed).saturating_add(bytes) <= allowed
+    }
+
     fn take(&self, guest: &mut Resting) {
         let Some(instance) = &mut guest.instance else { return };
-        if instance.module().unsound().is_some() {
+        if instance.module().unsound().is_some() || !self.has_bytes_for(guest.cost.bytes) {
             return;
         }
         let Ok(permit) = Arc::clone(&self.on_the_way).try_acquire_owned() else { return };
@@ -141,6 +157,8 @@ impl Snapshots {
         match taken {
             Ok(bytes) if bytes.len() <= MOST_BYTES => {
                 guest.cost.taken = true;
+                guest.cost.bytes = bytes.len() as u64;
+                self.written.fetch_add(guest.cost.bytes, Ordering::Relaxed);
                 let link = Arc::clone(&self.link);
                 tokio::spawn(async move {
                     let _permit = permit;
@@ -154,8 +172,10 @@ impl Snapshots {
     }
 
     /// Forgets the snapshot of a run that has ended.
-    pub(super) async fn forget(&self, run: RunId) {
-        self.link.put_snapshot(run, None).await;
+    pub(super) async fn forget(&self, guest: &Resting) {
+        if guest.cost.taken {
+            self.link.put_snapshot(guest.run.record().id(), None).await;
+        }
     }
 }
 
@@ -170,14 +190,14 @@ pub(super) async fn find(
     link: &dyn HostLink,
 ) -> Option<(Run, WorkflowInstance)> {
     let attempt = record.attempt_under_way()?;
-    if record.length - record.first < SHORT || module.unsound().is_some() {
+    if module.unsound().is_some() {
         return None;
     }
     let bytes = link.snapshot(record.id()).await?;
     match open(&bytes, record, attempt, module) {
-        Ok(found) => found,
+        Ok(found) => Some(found),
         Err(reason) => {
-            tracing::warn!(run = %record.id(), reason, "a snapshot is not used, the journal is replayed");
+            tracing::info!(run = %record.id(), reason, "a snapshot is not used, the journal is replayed");
             link.note(Note::SnapshotRefused);
             None
         }
@@ -203,13 +223,12 @@ fn seal(run: &Run, instance: &mut WorkflowInstance) -> Result<Vec<u8>, SnapshotE
     Ok(bytes)
 }
 
-/// None when it is of an earlier part of the run's life, which is nobody's fault.
 fn open(
     bytes: &[u8],
     record: &Record,
     attempt: u32,
     module: &Arc<Module>,
-) -> Result<Option<(Run, WorkflowInstance)>, String> {
+) -> Result<(Run, WorkflowInstance), String> {
     let body = bytes.strip_prefix(MAGIC).ok_or("it is no snapshot of this format")?;
     let (hash, body) = body.split_at_checked(HASH).ok_or("it is cut short")?;
     if Sha256::digest(body)[..] != *hash {
@@ -223,9 +242,9 @@ fn open(
         return Err(format!("version {version} took it"));
     }
     if !run.fits(record) {
-        return Ok(None);
+        return Err("it is of another run, or of an earlier attempt or module of this one".into());
     }
     let context = RunContext::of(&record.origin, record.first, attempt);
     let instance = module.restore(context, guest).map_err(|error| error.to_string())?;
-    Ok(Some((run.into(), instance)))
+    Ok((run.into(), instance))
 }

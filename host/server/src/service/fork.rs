@@ -208,6 +208,7 @@ fn refused(error: ReplayError, step: Option<&Step>, draft: &Draft) -> ServiceErr
             ServiceError::ForkDiverges(error.to_string())
         }
         ReplayError::Guest { error, .. } => failed(&error),
+        ReplayError::Snapshot { error, .. } => ServiceError::ForkDiverges(error.to_string()),
     }
 }
 

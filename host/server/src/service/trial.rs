@@ -185,6 +185,7 @@ fn found(run: RunId, error: ReplayError) -> TrialError {
         ReplayError::Guest { seq, error } => {
             failed(run, "upgrade.guest", format!("{error}\nat journal position {seq}"))
         }
+        ReplayError::Snapshot { error, .. } => failed(run, "upgrade.guest", error.to_string()),
         ReplayError::Corrupt(refusal) => failed(run, "journal.corrupt", refusal.to_string()),
     }
 }
