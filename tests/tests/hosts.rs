@@ -1,10 +1,10 @@
 //! Hosts on other machines, as processes of their own: they share the work, and runs outlive them.
 #![allow(clippy::unwrap_used)]
 
-use everstep_client::{Client, HostView, RunId, StartBody, StateKind};
+use everstep_client::{Client, EventBody, HostView, ResumedBy, RunId, StartBody, StateKind};
 use everstep_core::JournalEvent;
 use everstep_tests::{
-    Cli, HostProcess, Ledger, ServerProcess, body, completed, journal, serve, start,
+    Cli, HostProcess, Ledger, ServerProcess, body, completed, journal, reach, serve, start,
 };
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -248,7 +248,7 @@ async fn runs_stay_with_the_host_that_knows_them() {
     assert_eq!(replays, 0, "{hosts:?}");
     let metrics = reqwest::get(format!("{}/metrics", server.url())).await.unwrap();
     let metrics = metrics.text().await.unwrap();
-    assert!(metrics.contains("\neverstep_runs_replayed_total 0\n"), "{metrics}");
+    assert!(metrics.contains("\neverstep_resumes_by_replay_total 0\n"), "{metrics}");
     assert!(metrics.contains("\neverstep_hosts 2\n"), "{metrics}");
     drop((one, two));
 }
@@ -324,4 +324,27 @@ fn what_makes_no_sense_is_refused() {
     cli.run(&["host", "--pool", "a b"]).refused(2, "option.invalid");
     cli.run(&["server", "--lease", "1s", "--heartbeat", "1s"]).refused(2, "option.invalid");
     cli.run(&["hosts", "list"]).refused(3, "server.unreachable");
+}
+
+/// What one host has taken a snapshot of, another goes on from.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_snapshot_of_one_host_serves_another() {
+    let (server, folder) = server(&["bench"]).await;
+    let client = server.client();
+    let one = HostProcess::connected(server.url(), folder.path(), "one", &[]);
+    let run = start(&client, "bench-waits", &json!({ "steps": 1_500 })).await;
+    reach(&client, run, StateKind::AwaitingEvent).await;
+    let snapshots = folder.path().join("data/snapshots");
+    let begun = Instant::now();
+    while std::fs::read_dir(&snapshots).map_or(0, Iterator::count) == 0 {
+        assert!(begun.elapsed() < Duration::from_secs(60), "no snapshot was taken");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    one.kill();
+    let _two = HostProcess::connected(server.url(), folder.path(), "two", &[]);
+    let never = EventBody { name: "never".into(), data: None, reference: None };
+    client.send_event(run, &never).await.unwrap();
+    assert_eq!(completed(&client, run).await, json!(1_500));
+    let resumed = client.run(run).await.unwrap().resumed.unwrap();
+    assert_eq!(resumed.by, ResumedBy::Snapshot, "{resumed:?}");
 }

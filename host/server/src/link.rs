@@ -65,7 +65,7 @@ pub enum Note {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Report {
-    /// Runs that it has rebuilt by a replay since it was started.
+    /// Runs that it has rebuilt, from a snapshot or by a replay, since it was started.
     pub replays: u64,
 }
 

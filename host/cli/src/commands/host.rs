@@ -1,6 +1,6 @@
 //! `everstep host`: executes the runs of servers on other machines, until it is told to stop.
 
-use super::server::{Secret, log_to_stderr, stop_signal, unless_impatient};
+use super::server::{Memory, Secret, log_to_stderr, stop_signal, unless_impatient};
 use crate::context::Context;
 use crate::durations;
 use crate::exit::{Ended, Exit, Failure};
@@ -45,6 +45,8 @@ pub(crate) struct Args {
     /// for more)
     #[arg(long = "secret", value_name = "NAME[=@FILE]", value_parser = super::server::parse_secret)]
     secrets: Vec<Secret>,
+    #[command(flatten)]
+    memory: Memory,
     /// How long tasks that are under way may take to end when the host is stopped
     #[arg(long, value_name = "DURATION", value_parser = durations::parse, default_value = "30s")]
     drain_timeout: Duration,
@@ -58,11 +60,12 @@ pub(crate) async fn run(context: &Context, args: Args) -> Ended {
         checked.map_err(|why| Failure::usage("option.invalid", why).fix("choose another name"))?;
     }
     log_to_stderr(output);
-    let host = HostOptions {
+    let mut host = HostOptions {
         concurrency: args.concurrency as usize,
         drain: args.drain_timeout,
         ..HostOptions::default()
     };
+    args.memory.apply(&mut host);
     let options = StandaloneOptions {
         servers,
         name: args.name.unwrap_or_else(own_name),

@@ -56,16 +56,8 @@ pub(crate) struct Args {
     /// How often hosts and server let each other hear of them; else 5s, or a third of the lease
     #[arg(long, value_name = "DURATION", value_parser = durations::parse)]
     heartbeat: Option<Duration>,
-    /// Record in the journals a hash of what each activation leaves of its guest; replays compare it
-    #[arg(long, conflicts_with = "no_host")]
-    audit: bool,
-    /// The part of the time of activations that memory snapshots may take; 0 takes none
-    #[arg(long, value_name = "0..1", default_value = "0.05", conflicts_with = "no_host")]
-    #[arg(value_parser = parse_share)]
-    snapshot_share: f64,
-    /// The megabytes of memory snapshots that may be written in a second, on average
-    #[arg(long, value_name = "MB", default_value_t = 32, conflicts_with = "no_host")]
-    snapshot_mb: u64,
+    #[command(flatten)]
+    memory: Memory,
     /// How often a finished run is executed again and compared, or `never`
     #[arg(long, value_name = "DURATION|never", default_value = "1m", value_parser = parse_kept)]
     self_check: Kept,
@@ -88,6 +80,28 @@ pub(super) fn parse_secret(text: &str) -> Result<Secret, String> {
     };
     let name = text.split_once('=').map_or(text, |(name, _)| name);
     Ok((name.to_owned(), value))
+}
+
+/// What a host does with the memory of its guests.
+#[derive(Debug, clap::Args)]
+pub(super) struct Memory {
+    /// Record in the journals a hash of what each activation leaves of its guest; replays compare it
+    #[arg(long)]
+    audit: bool,
+    /// The part of the time of activations that memory snapshots may take; 0 takes none
+    #[arg(long, value_name = "0..1", default_value = "0.05", value_parser = parse_share)]
+    snapshot_share: f64,
+    /// The megabytes of memory snapshots that may be written in a second, on average
+    #[arg(long, value_name = "MB", default_value_t = 32)]
+    snapshot_mb: u64,
+}
+
+impl Memory {
+    pub(super) fn apply(&self, host: &mut HostOptions) {
+        host.audit = self.audit;
+        host.snapshot_share = self.snapshot_share;
+        host.snapshot_bytes = self.snapshot_mb.saturating_mul(1_000_000);
+    }
 }
 
 pub(super) fn parse_share(text: &str) -> Result<f64, String> {
@@ -149,9 +163,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Ended {
         if let Some(concurrency) = args.concurrency {
             host.concurrency = concurrency as usize;
         }
-        host.audit = args.audit;
-        host.snapshot_share = args.snapshot_share;
-        host.snapshot_bytes = args.snapshot_mb.saturating_mul(1_000_000);
+        args.memory.apply(&mut host);
         host
     });
     options.timing = timing(args.lease, args.heartbeat)?;

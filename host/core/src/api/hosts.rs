@@ -36,7 +36,7 @@ pub struct HostView {
     /// Where it is; none in the server's own process.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
-    /// Runs that it has rebuilt by a replay since it was started.
+    /// Runs that it has rebuilt, from a snapshot or by a replay, since it was started.
     pub replays: u64,
 }
 

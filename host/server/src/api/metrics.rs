@@ -26,11 +26,6 @@ pub(super) async fn metrics(
     let counters = [
         ("everstep_runs_started_total", "Runs started.", api.service.starts()),
         (
-            "everstep_runs_replayed_total",
-            "Runs that a host has rebuilt by a replay.",
-            api.service.replays(),
-        ),
-        (
             "everstep_self_checks_total",
             "Finished runs that were executed again and compared.",
             passed + failed,

@@ -177,12 +177,6 @@ impl Dispatch {
         (state.queue.len(), state.leases.len())
     }
 
-    /// How many runs hosts have rebuilt by a replay since the server was started.
-    #[must_use]
-    pub fn replays(&self) -> u64 {
-        self.state().replays
-    }
-
     /// The hosts there are, in the order in which they came.
     #[must_use]
     pub fn hosts(&self) -> Vec<HostView> {
@@ -281,10 +275,8 @@ impl Dispatch {
             }
         }
         if let Some(host) = state.hosts.get_mut(&host) {
-            let more = report.replays.saturating_sub(host.report.replays);
             host.report = report;
             host.heard.store(crate::clock::now().as_millis(), Ordering::Relaxed);
-            state.replays += more;
         }
         lost
     }

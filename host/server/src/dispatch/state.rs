@@ -58,8 +58,6 @@ pub(super) struct State {
     lease_time: Duration,
     last_token: u64,
     last_host: u64,
-    /// Replays of hosts, as far as they were told.
-    pub(super) replays: u64,
     /// Rings when a run begins to wait for the host that had it last.
     pub(super) homing: Arc<Notify>,
 }
@@ -77,7 +75,6 @@ impl State {
             lease_time,
             last_token: first_token,
             last_host: 0,
-            replays: 0,
             homing: Arc::default(),
         }
     }

@@ -5,6 +5,7 @@
 //! be thrown away. A conflict or an interrupted activation drops run and guest and loads them
 //! anew; task results that had come in by then are kept aside and used again.
 
+mod stop;
 mod stuck;
 mod tell;
 
@@ -19,12 +20,13 @@ use crate::clock;
 use crate::link::{HandBack, HostLink, LinkError};
 use everstep_core::{
     Activation, Commit, Delivery, Finished, Input, JournalEvent, LogLine, Next, Record, Refusal,
-    Run, StuckCause, Token,
+    Run, Token,
 };
 use everstep_engine::{ActivationError, Engine, Module, RunContext};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use stop::Stop;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::Instant;
 
@@ -43,30 +45,12 @@ pub(super) struct Parts {
     pub(super) warm: Arc<Warm>,
     pub(super) tasks: Arc<Semaphore>,
     pub(super) gates: Arc<Gates>,
-    /// Runs that were rebuilt by a replay.
+    /// Runs that were rebuilt.
     pub(super) replays: Arc<AtomicU64>,
     pub(super) drain: Duration,
     pub(super) audit: bool,
     pub(super) snapshots: Arc<Snapshots>,
     pub(super) draining: watch::Receiver<bool>,
-}
-
-/// Why a driver stops.
-enum Stop {
-    /// Give the run back.
-    Back(HandBack),
-    /// The lease is lost: there is nothing to give back.
-    Lost,
-    /// Load the run again and go on.
-    Reload,
-    /// The run is stuck for this reason. The delivery could not be made.
-    Stuck(Box<(StuckCause, Option<Delivery>)>),
-}
-
-impl Stop {
-    fn stuck(cause: StuckCause, undelivered: Option<Delivery>) -> Self {
-        Self::Stuck(Box::new((cause, undelivered)))
-    }
 }
 
 /// What ends a wait.

@@ -164,12 +164,6 @@ impl Service {
         self.parts.dispatch.hosts()
     }
 
-    /// Runs that hosts have rebuilt by a replay since this server was started.
-    #[must_use]
-    pub fn replays(&self) -> u64 {
-        self.parts.dispatch.replays()
-    }
-
     /// The store, for the loop that fires schedules.
     pub(crate) fn store(&self) -> &Arc<dyn Store> {
         &self.parts.store

@@ -240,7 +240,7 @@ async fn only_who_has_the_lease_can_write() {
     let renewed = host.ask::<Vec<RunId>>(kind::RENEW, &renew(lease.token)).await;
     assert_eq!(renewed, Ok(Vec::new()));
     assert_eq!(host.ask::<Vec<RunId>>(kind::RENEW, &renew(Token(99))).await, Ok(vec![run]));
-    assert_eq!(fixture.dispatch.replays(), 3);
+    assert!(fixture.dispatch.hosts().iter().any(|host| host.replays == 3));
     // It hears of what happens to its run, and that it has it no longer.
     fixture.post_json(&format!("/v1/runs/{run}/cancel"), &json!({})).await;
     assert_eq!(body::<OfRun>(&host.next(kind::MOVED).await).run, run);
