@@ -25,7 +25,7 @@ test: guests
 	else cargo test --workspace; fi
 
 build:
-	cargo build -p everstep -p everstep-tests
+	cargo build --workspace --bins
 
 guests: toolchain
 	cd examples && "$(EVERSTEP_GUEST_CARGO)" build --release --target wasm32-wasip2

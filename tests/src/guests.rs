@@ -28,13 +28,28 @@ pub fn guest_cargo() -> PathBuf {
 #[must_use]
 pub fn guest(example: &str) -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    let components = BUILT.get_or_init(build);
-    let path = components.join(format!("{}.wasm", example.replace('-', "_")));
+    let components = BUILT.get_or_init(|| build(&["--release"]).join("release"));
+    component(components, example)
+}
+
+/// The component of an example, with the lines of its code in it.
+///
+/// # Panics
+/// When it cannot be built.
+#[must_use]
+pub fn guest_with_lines(example: &str) -> PathBuf {
+    let components = build(&["--profile", "lines", "--package", example]).join("lines");
+    component(&components, example)
+}
+
+fn component(folder: &Path, example: &str) -> PathBuf {
+    let path = folder.join(format!("{}.wasm", example.replace('-', "_")));
     assert!(path.exists(), "there is no example `{example}` ({})", path.display());
     path
 }
 
-fn build() -> PathBuf {
+/// Builds examples and gives the folder of the profiles.
+fn build(which: &[&str]) -> PathBuf {
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
     let cargo = guest_cargo();
     assert!(
@@ -43,12 +58,13 @@ fn build() -> PathBuf {
         cargo.display()
     );
     let status = Command::new(cargo)
-        .args(["build", "--quiet", "--release", "--target", "wasm32-wasip2"])
+        .args(["build", "--quiet", "--target", "wasm32-wasip2"])
+        .args(which)
         .current_dir(&examples)
         .status()
         .expect("the guest compiler starts");
     assert!(status.success(), "the examples do not build");
     let target =
         std::env::var_os("GUEST_TARGET_DIR").map_or(examples.join("target"), PathBuf::from);
-    target.join("wasm32-wasip2/release")
+    target.join("wasm32-wasip2")
 }

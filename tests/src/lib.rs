@@ -7,12 +7,16 @@
 
 mod cli;
 mod guests;
+mod hosts;
 mod ledger;
 mod process;
 mod runs;
+mod snapshots;
 
 pub use cli::{Cli, Said};
-pub use guests::{guest, guest_cargo};
+pub use guests::{guest, guest_cargo, guest_with_lines};
+pub use hosts::HostProcess;
 pub use ledger::{Ledger, Line};
 pub use process::{ServerProcess, everstep};
 pub use runs::{body, completed, journal, reach, serve, start, upload};
+pub use snapshots::through_snapshots;

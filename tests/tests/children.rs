@@ -5,7 +5,7 @@ use everstep_client::{
     CancelBody, Client, EventBody, Payload, ReasonBody, RunFilter, RunId, RunView, StateKind,
 };
 use everstep_core::OpId;
-use everstep_tests::{ServerProcess, completed, journal, reach, serve, start};
+use everstep_tests::{ServerProcess, completed, journal, reach, serve, start, through_snapshots};
 use futures::TryStreamExt;
 use serde_json::json;
 use std::time::Duration;
@@ -31,6 +31,7 @@ async fn children_are_gathered() {
     assert!(children.iter().all(|child| child.parent == Some(run)));
     assert!(children.iter().all(|child| child.state == StateKind::Completed));
     assert_eq!(client.run(run).await.unwrap().pending, 0);
+    through_snapshots(&server.cli());
 }
 
 /// Many at once, and the server killed in the middle: every child runs once, every end is told.

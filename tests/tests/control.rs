@@ -7,7 +7,7 @@ use everstep_client::{
     TaskOutcomeBody,
 };
 use everstep_core::JournalEvent;
-use everstep_tests::{ServerProcess, completed, journal, reach, serve, start};
+use everstep_tests::{ServerProcess, completed, journal, reach, serve, start, through_snapshots};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
@@ -40,6 +40,7 @@ async fn what_was_done_is_undone_in_reverse_when_the_work_fails() {
     let run = start(&client, "travel", &json!({ "card": "good" })).await;
     assert_eq!(completed(&client, run).await, json!(["flight-1", "hotel-1"]));
     assert_eq!(tasks(&client, run).await.len(), 3);
+    through_snapshots(&server.cli());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -103,7 +104,7 @@ async fn a_paused_run_stands_still_until_it_is_resumed() {
     // It stays paused over a restart.
     let address = server.address().to_owned();
     server.kill();
-    let _server = ServerProcess::start_on(&directory.path().join("data"), &address, &[]);
+    let server = ServerProcess::start_on(&directory.path().join("data"), &address, &[]);
     assert_eq!(client.run(run).await.unwrap().state, StateKind::Paused);
     client.resume(run).await.unwrap();
     assert_eq!(completed(&client, run).await["counted"], json!([20]));
@@ -117,6 +118,7 @@ async fn a_paused_run_stands_still_until_it_is_resumed() {
     assert_eq!(client.run(run).await.unwrap().state, StateKind::Paused);
     client.cancel(run, &CancelBody::default()).await.unwrap();
     reach(&client, run, StateKind::Cancelled).await;
+    through_snapshots(&server.cli());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -148,8 +148,8 @@ fn witness_of_the_memory() {
     let folder = PathBuf::from(std::env::var_os(WITNESS).unwrap());
     let read = |name: &str| std::fs::read(folder.join(name)).unwrap();
     let entries: Vec<Entry> = serde_json::from_slice(&read("entries.json")).unwrap();
-    let module = engine(true).compile(&read("chaotic.wasm")).unwrap();
-    let (verified, memory) = audit(&module, &entries, 0).unwrap();
+    let module = engine().compile(&read("chaotic.wasm")).unwrap();
+    let (verified, memory) = audit(&module, &entries, 0, false).unwrap();
     let said = format!("{} {}", verified.activations, memory.unwrap());
     std::fs::write(folder.join("memory"), said).unwrap();
 }
@@ -204,7 +204,7 @@ async fn a_difference_is_a_divergence() {
     let mut entries: Vec<_> =
         journal(&client, run).await.into_iter().map(|view| view.entry).collect();
     let bytes = std::fs::read(guest("chaotic")).unwrap();
-    let module = engine(false).compile(&bytes).unwrap();
+    let module = engine().compile(&bytes).unwrap();
     verify(&module, &entries, 0).unwrap();
     // The same journal of a run with another id: everything random is drawn from that.
     let (other, _) = saw(&client, "random").await;
@@ -216,7 +216,7 @@ async fn a_difference_is_a_divergence() {
     assert!(matches!(refused, Err(ReplayError::Divergence(_))), "{refused:?}");
 }
 
-fn engine(state_hashes: bool) -> Engine {
+fn engine() -> Engine {
     let few = EngineOptions { max_instances: 4, max_tasks: 1, ..EngineOptions::default() };
-    Engine::new(EngineOptions { state_hashes, ..few }).unwrap()
+    Engine::new(few).unwrap()
 }

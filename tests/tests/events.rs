@@ -4,7 +4,9 @@
 use everstep_client::{
     EventBody, EventTarget, MulticastBody, Payload, ReasonBody, RunId, StartBody, StateKind,
 };
-use everstep_tests::{ServerProcess, body, completed, journal, reach, serve, start};
+use everstep_tests::{
+    ServerProcess, body, completed, journal, reach, serve, start, through_snapshots,
+};
 use serde_json::{Value, json};
 
 fn event(name: &str, data: &Value) -> EventBody {
@@ -46,6 +48,7 @@ async fn messages_are_echoed_in_order_over_generations_and_kills() {
     let exported = cli.done(&["runs", "export", &run.to_string()]);
     let entries = exported.lines().filter(|line| line.contains("\"kind\":\"entry\"")).count();
     assert_eq!(entries, journal.len(), "what there is can be exported");
+    through_snapshots(&cli);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -103,6 +106,7 @@ async fn a_wait_says_whether_the_event_came_or_the_time_was_up() {
     client.send_event(run, &no).await.unwrap();
     let failed = reach(&client, run, StateKind::Failed).await;
     assert_eq!(failed.failure.unwrap().code, "approval.denied");
+    through_snapshots(&server.cli());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -158,4 +162,5 @@ async fn one_event_goes_to_many_runs_and_each_answers_for_itself() {
         let run = RunId::from_key("greeting", &format!("guest-{n}"));
         assert_eq!(completed(&client, run).await, json!(said));
     }
+    through_snapshots(&server.cli());
 }

@@ -4,7 +4,9 @@
 
 use everstep_client::{CancelBody, EntryView, EventBody, Payload, RunId, StartBody, StateKind};
 use everstep_core::{JournalEvent, Timestamp};
-use everstep_tests::{Ledger, ServerProcess, body, completed, guest, journal, reach, serve, start};
+use everstep_tests::{
+    Ledger, ServerProcess, body, completed, guest, journal, reach, serve, start, through_snapshots,
+};
 use serde_json::{Value, json};
 
 struct Fixture {
@@ -47,6 +49,7 @@ async fn onboarding_posts_two_emails_with_a_sleep_between() {
     assert_eq!(due.since(begun), 1_200);
     assert!(over.entry.at >= due, "the sleep was over early: {over:?}");
     assert!(lines[1].at >= due, "the tips were sent early");
+    through_snapshots(&fixture.server.cli());
 }
 
 /// When a sleep of this name began, and when it is due.
@@ -83,6 +86,7 @@ async fn payment_is_retried_with_growing_delays() {
         }
     }
     assert_eq!(delays, [100, 200, 400]);
+    through_snapshots(&fixture.server.cli());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -96,6 +100,7 @@ async fn a_declined_payment_is_not_retried() {
     let journal = journal(&client, run).await;
     assert_eq!(count(&journal, "TaskAttemptFailed"), 0);
     assert_eq!(count(&journal, "TaskFailed"), 1);
+    through_snapshots(&fixture.server.cli());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -114,6 +119,7 @@ async fn a_failed_run_is_tried_again_from_the_start_when_asked() {
     assert_eq!(count(&journal, "AttemptStarted"), 2);
     assert_eq!(count(&journal, "AttemptFailed"), 1);
     assert_eq!(count(&journal, "TaskFailed"), 2, "what failed is tried anew");
+    through_snapshots(&fixture.server.cli());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -125,6 +131,7 @@ async fn fan_out_joins_a_hundred_tasks() {
     let journal = journal(&client, run).await;
     assert_eq!(count(&journal, "TaskScheduled"), 100);
     assert_eq!(count(&journal, "TaskCompleted"), 100);
+    through_snapshots(&fixture.server.cli());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -152,6 +159,7 @@ async fn morning_begins_when_it_is_due() {
     let view = reach(&client, run, StateKind::Cancelled).await;
     assert_eq!(view.cancel_reason.as_deref(), Some("a day off"));
     assert!(!began(&client, run).await, "nothing of it was executed");
+    through_snapshots(&fixture.server.cli());
 }
 
 async fn began(client: &everstep_client::Client, run: RunId) -> bool {
@@ -170,6 +178,7 @@ async fn trial_ends_with_a_payment_or_without() {
     assert_eq!(completed(&client, paying).await, json!({ "subscribed": true }));
     assert_eq!(completed(&client, waiting).await, json!({ "subscribed": false }));
     assert_eq!(count(&journal(&client, waiting).await, "EventTimedOut"), 1);
+    through_snapshots(&fixture.server.cli());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -182,6 +191,7 @@ async fn bench_does_as_many_steps_as_it_is_told() {
     assert_eq!(completed(&client, tasks).await, json!(50));
     assert_eq!(count(&journal(&client, steps).await, "TaskCompleted"), 20);
     assert_eq!(count(&journal(&client, tasks).await, "TaskCompleted"), 50);
+    through_snapshots(&fixture.server.cli());
 }
 
 /// `everstep bench` carries the example, so that it needs no guest compiler.

@@ -4,24 +4,25 @@
 #![allow(clippy::unwrap_used)]
 
 use everstep_client::{
-    CancelBody, Client, EntryView, EventBody, LogLineView, Payload, ReasonBody, RetryBody,
-    RetryPolicy, RunId, RunView, StartBody, StateKind, TaskOutcomeBody, UploadOptions,
+    CancelBody, Client, EditBody, EntryView, EventBody, ForkBody, LogLineView, Payload, ReasonBody,
+    RetryBody, RetryPolicy, RunId, RunView, StartBody, StateKind, TaskOutcomeBody, UploadOptions,
 };
 use everstep_core::{Digest, Entry, JournalEvent, Run};
-use everstep_engine::{Engine, EngineOptions, Module};
-use everstep_server::replay::{ReplayError, verify};
+use everstep_engine::{CONFIG_VERSION, Engine, EngineOptions, Module};
+use everstep_server::replay::{ReplayError, audit, verify};
 use everstep_tests::{ServerProcess, body, completed, guest, journal, reach, start};
 use futures::TryStreamExt;
 use serde_json::{Value, json};
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The folder for the journals that the ignored test below writes.
-const FORMAT: &str = "1";
+const FORMAT: &str = "2";
 
 /// Every kind of entry that there is.
-const KINDS: [&str; 32] = [
+const KINDS: [&str; 34] = [
     "AttemptFailed",
     "AttemptStarted",
     "CancelRequested",
@@ -40,12 +41,14 @@ const KINDS: [&str; 32] = [
     "RunCompleted",
     "RunContinued",
     "RunFailed",
+    "RunForked",
     "RunPaused",
     "RunResumed",
     "RunStarted",
     "RunTerminated",
     "RunTimedOut",
     "RunUpgraded",
+    "StateHashed",
     "TaskAttemptFailed",
     "TaskCompleted",
     "TaskFailed",
@@ -161,6 +164,18 @@ fn every_journal_replays_on_its_module() {
     }
 }
 
+#[test]
+fn every_journal_replays_through_snapshots() {
+    let modules = modules();
+    for Golden { path, run, first, entries } in all() {
+        let module = &modules[&run.digest];
+        let straight = audit(module, &entries, first, false).unwrap();
+        let through = audit(module, &entries, first, true);
+        let through = through.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        assert_eq!(through, straight, "{}", path.display());
+    }
+}
+
 /// The example behind a golden module.
 fn built_as(module: &str) -> String {
     ["golden", module].join("-")
@@ -189,7 +204,7 @@ fn every_journal_replays_on_the_same_code_built_today() {
 #[test]
 fn a_journal_that_was_changed_does_not_replay() {
     let modules = modules();
-    let (mut tasks, mut ends) = (0, 0);
+    let (mut tasks, mut ends, mut hashes) = (0, 0, 0);
     for Golden { path, run, first, entries } in all() {
         let started = |entry: &Entry| matches!(entry.event, JournalEvent::AttemptStarted { .. });
         // Earlier attempts are not replayed.
@@ -205,6 +220,12 @@ fn a_journal_that_was_changed_does_not_replay() {
                     *output = Payload::from_value(&json!("something else")).unwrap();
                     ends += 1;
                 }
+                JournalEvent::StateHashed { hash: Some(hash), module, engine }
+                    if (*module, *engine) == (run.digest, CONFIG_VERSION) =>
+                {
+                    *hash = Digest::of(b"another");
+                    hashes += 1;
+                }
                 _ => continue,
             }
             let refused = verify(&modules[&run.digest], &changed, first);
@@ -213,6 +234,8 @@ fn a_journal_that_was_changed_does_not_replay() {
         }
     }
     assert!(tasks > 5 && ends > 5, "{tasks} tasks, {ends} ends");
+    // Memory is compared by engines of the configuration that it was recorded under.
+    assert!(hashes > 5 || CONFIG_VERSION != 1, "{hashes} hashes");
 }
 
 #[test]
@@ -240,14 +263,20 @@ async fn write_the_journals_of_a_new_format() {
         None => std::fs::read(guest(&built_as(name))).unwrap(),
     };
     let data = tempfile::tempdir().unwrap();
-    let server = ServerProcess::start(data.path());
+    let server = ServerProcess::start_on(data.path(), "127.0.0.1:0", &["--audit"]);
     let client = server.client();
-    for name in ["first", "second"] {
+    let known: BTreeSet<Digest> =
+        files("wasm").iter().map(|path| Digest::of(&std::fs::read(path).unwrap())).collect();
+    for name in
+        ["first", "second"].into_iter().filter(|it| !known.contains(&Digest::of(&module(it))))
+    {
         std::fs::write(target.join(name).with_extension("wasm"), module(name)).unwrap();
     }
     client.upload(module("first")).await.unwrap();
     let mut runs = undisturbed(&client).await;
     runs.extend(disturbed(&client).await);
+    runs.push(("deferred", deferred(&client).await));
+    runs.push(("forked", forked(&client, runs[0].1).await));
 
     let upgraded = start(&client, "order", &json!(17)).await;
     reach(&client, upgraded, StateKind::AwaitingEvent).await;
@@ -294,6 +323,41 @@ async fn undisturbed(client: &Client) -> Vec<Named> {
     completed(client, continued).await;
     runs.push(("continued", continued));
     runs
+}
+
+/// A run that is paused while its task executes: the result is recorded first and delivered later.
+async fn deferred(client: &Client) -> RunId {
+    let result = |view: &EntryView| match view.entry.event {
+        JournalEvent::TaskCompleted { deferred, .. }
+        | JournalEvent::TaskFailed { deferred, .. } => deferred,
+        _ => false,
+    };
+    for pause in 0..1_000 {
+        let run = start(client, "retries", &json!(null)).await;
+        tokio::time::sleep(Duration::from_micros(pause % 100 * 250)).await;
+        // It may have ended already.
+        let _ = client.pause(run, &ReasonBody { reason: None }).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let _ = client.resume(run).await;
+        completed(client, run).await;
+        if journal(client, run).await.iter().any(result) {
+            return run;
+        }
+    }
+    panic!("no task ended while its run was paused")
+}
+
+/// A run that tries what another would have done, had its first task been quicker.
+async fn forked(client: &Client, original: RunId) -> RunId {
+    let journal = journal(client, original).await;
+    let done = |view: &&EntryView| matches!(view.entry.event, JournalEvent::TaskCompleted { .. });
+    let ended = journal.iter().find(done).unwrap();
+    let JournalEvent::TaskCompleted { op, .. } = ended.entry.event else { unreachable!() };
+    let edit = EditBody { op: Some(op), seq: None, value: Payload::from_value(&json!(1)).unwrap() };
+    let fork = ForkBody { at: ended.seq + 1, edits: vec![edit], idempotency_key: None };
+    let fork = client.fork(original, &fork).await.unwrap().id;
+    completed(client, fork).await;
+    fork
 }
 
 /// Runs that people do something to.

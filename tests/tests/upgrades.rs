@@ -6,7 +6,9 @@ use everstep_client::{
     Client, Digest, EventBody, RunFilter, RunId, StateKind, UpgradeBody, UpgradeReport, Uploaded,
     WorkflowView,
 };
-use everstep_tests::{Cli, ServerProcess, completed, guest, journal, reach, serve, start, upload};
+use everstep_tests::{
+    Cli, ServerProcess, completed, guest, guest_with_lines, journal, reach, serve, start, upload,
+};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -108,6 +110,8 @@ async fn a_module_that_diverges_is_refused_with_a_grouped_report_and_changes_not
         "11 × divergence: the journal has task `reserve`, the module asks for task `check`",
         "for example run ",
         "at journal position 2",
+        "asked for at",
+        "check",
         "nothing was changed",
         "error[upgrade.diverges]",
         "--allow-diverging",
@@ -121,6 +125,16 @@ async fn a_module_that_diverges_is_refused_with_a_grouped_report_and_changes_not
     let report: UpgradeReport = serde_json::from_value(said).unwrap();
     assert_eq!((code, report.failed, report.findings.len()), (5, 11, 11));
     assert!(report.findings.iter().all(|finding| finding.divergence.is_some()));
+    // The place in the code of the module, as its author knows it.
+    let trace = report.groups[0].backtrace.join("\n");
+    assert!(trace.contains("task::start"), "{trace}");
+    let lines = guest_with_lines("upgrades-broken");
+    let said = cli.run(&["upload", lines.to_str().unwrap(), "--replace"]);
+    assert_eq!(said.code, 5, "{said:?}");
+    let asked = std::fs::read_to_string("../examples/upgrades/broken/src/lib.rs").unwrap();
+    let line = asked.lines().position(|line| line.contains("check.start")).unwrap() + 1;
+    let place = format!("upgrades/broken/src/lib.rs:{line}:");
+    assert!(said.stdout.contains(&place) || said.stderr.contains(&place), "{place}: {said:?}");
 
     // Who says so gets it: those that do not pass stay where they are.
     let (code, said, stderr) =

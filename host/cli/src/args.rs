@@ -2,8 +2,8 @@
 //! stand in its file below `commands/`.
 
 use crate::commands::{
-    bench, build, completions, dev, doctor, event, inspect, modules, new, runs, schedules, server,
-    start, upload,
+    bench, build, completions, dev, doctor, event, host, hosts, inspect, modules, new, runs,
+    schedules, server, start, upload,
 };
 use clap::{Args, Parser, Subcommand};
 
@@ -57,6 +57,11 @@ pub(crate) enum Verb {
     Inspect(inspect::Args),
     /// Run the server, and a host in the same process
     Server(server::Args),
+    /// Run a host: it executes the runs of a server on another machine
+    Host(host::Args),
+    /// The hosts that execute runs
+    #[command(subcommand)]
+    Hosts(hosts::Verb),
     /// Upload a component
     Upload(upload::Args),
     /// Start a run and print its id

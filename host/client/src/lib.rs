@@ -22,6 +22,7 @@ mod connection;
 mod error;
 mod export;
 mod follow;
+mod hosts;
 mod modules;
 mod runs;
 mod schedules;

@@ -6,10 +6,15 @@ use everstep_core::api::{
     UpgradeReport, WorkflowList, WorkflowView,
 };
 use futures::TryStreamExt;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::RequestBuilder;
 use reqwest::header::ACCEPT;
 use serde::de::DeserializeOwned;
+use std::time::Duration;
+use tokio::time::timeout;
 
+/// How long a server may say nothing, while it compiles a module, say.
+const LONGEST_SILENCE: Duration = Duration::from_secs(600);
 /// The longest line of an answer, in bytes.
 const LONGEST_LINE: usize = 64 << 20;
 
@@ -75,10 +80,15 @@ impl Client {
         request: RequestBuilder,
         mut progress: impl FnMut(UpgradeProgress),
     ) -> Result<T, ClientError> {
-        let response = self.open(request.header(ACCEPT, "application/x-ndjson")).await?;
+        let (url, after) = (self.address().to_owned(), LONGEST_SILENCE);
+        let silent = |_| ClientError::Timeout { url: url.clone(), after };
+        let request = request.header(ACCEPT, "application/x-ndjson");
+        let response = timeout(LONGEST_SILENCE, self.open(request)).await.map_err(silent)??;
         let mut pieces = response.bytes_stream();
         let mut read: Vec<u8> = Vec::new();
-        while let Some(piece) = pieces.try_next().await.map_err(|e| self.broken_off(&e))? {
+        loop {
+            let next = timeout(LONGEST_SILENCE, pieces.try_next()).await.map_err(silent)?;
+            let Some(piece) = next.map_err(|e| self.broken_off(&e))? else { break };
             read.extend_from_slice(&piece);
             if read.len() > LONGEST_LINE {
                 return Err(self.protocol(&"a line has no end"));
@@ -100,14 +110,5 @@ impl Client {
 
 /// Names may have characters that mean something in a path.
 fn workflow_path(name: &str, verb: &str) -> String {
-    let mut url = String::from("/v1/workflows/");
-    for byte in name.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
-                url.push(char::from(byte));
-            }
-            other => url.push_str(&format!("%{other:02X}")),
-        }
-    }
-    url + verb
+    format!("/v1/workflows/{}{verb}", utf8_percent_encode(name, NON_ALPHANUMERIC))
 }

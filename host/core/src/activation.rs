@@ -2,8 +2,8 @@
 //! guests, and the state machine, which decides what their commands mean.
 
 use crate::{
-    ChildRequest, Failure, InputHash, LogLine, OpId, Payload, RunId, TaskOptions, Timestamp,
-    UserEvent,
+    ChildRequest, Digest, Failure, InputHash, LogLine, OpId, Payload, RunId, TaskOptions,
+    Timestamp, UserEvent,
 };
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -25,7 +25,7 @@ pub enum OpResult {
 }
 
 /// The one thing an activation tells a guest.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Completion {
     /// An attempt of the run begins, in a fresh instance.
     Start {
@@ -61,7 +61,7 @@ pub struct Delivery {
 }
 
 /// Something in the journal that has not reached the guest when it was written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 pub struct Deferred {
     /// The position of the entry.
     pub seq: u64,
@@ -166,6 +166,8 @@ pub struct Activation {
     pub logs: Vec<LogLine>,
     /// What the run shows of itself from now on.
     pub published: Option<Payload>,
+    /// The hash of what it left of the guest, where that is to be recorded.
+    pub state: Option<Digest>,
 }
 
 impl Activation {

@@ -2,24 +2,28 @@
 //! durable or refuses it as a whole.
 
 use crate::{Entry, InputHash, JournalEvent, LogLine, Record, RunId, Token};
+use serde::{Deserialize, Serialize};
 
 /// One atomic change of one run.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Commit {
     /// The length that the journal must have for this commit to apply; 0 also says that the run
     /// must not exist yet.
     pub expected_length: u64,
     /// The lease under which it was decided; none for what comes from outside a host. A store
     /// refuses a token older than one it has seen for the run.
+    #[serde(default)]
     pub token: Option<Token>,
     /// Events to append.
     pub entries: Vec<Entry>,
     /// Log lines to append.
+    #[serde(default)]
     pub logs: Vec<LogLine>,
     /// The record afterwards.
     pub record: Record,
     /// Names under which the run has received something. A store that has one of them already
     /// refuses the commit.
+    #[serde(default)]
     pub references: Vec<InputHash>,
 }
 

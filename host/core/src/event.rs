@@ -3,7 +3,7 @@
 
 use crate::record::{CancelRequest, ModuleRef, Origin};
 use crate::{
-    ChildRequest, Failure, InputHash, Message, MessageId, OpId, OpResult, Payload, RunId,
+    ChildRequest, Digest, Failure, InputHash, Message, MessageId, OpId, OpResult, Payload, RunId,
     TaskOptions, Timestamp, UserEvent,
 };
 use serde::{Deserialize, Serialize};
@@ -44,6 +44,18 @@ pub enum JournalEvent {
     AttemptStarted {
         /// From 1.
         attempt: u32,
+    },
+    /// What the activation left of the guest, noted by a host that audits. It stands directly behind the
+    /// delivery, and a replay on the same module must leave the same.
+    StateHashed {
+        /// The module that was executed.
+        module: Digest,
+        /// The version of the engine's configuration.
+        engine: u32,
+        /// The hash of the guest's memories and globals; none in a fork, whose guest was told other
+        /// things.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        hash: Option<Digest>,
     },
     /// The guest asked for a task.
     TaskScheduled {
@@ -321,6 +333,7 @@ impl JournalEvent {
         match self {
             Self::RunStarted { .. } => "RunStarted",
             Self::AttemptStarted { .. } => "AttemptStarted",
+            Self::StateHashed { .. } => "StateHashed",
             Self::TaskScheduled { .. } => "TaskScheduled",
             Self::TimerStarted { .. } => "TimerStarted",
             Self::OperationCancelled { .. } => "OperationCancelled",
@@ -389,10 +402,8 @@ impl JournalEvent {
     #[must_use]
     pub fn begins_step(&self) -> bool {
         match self {
-            Self::AttemptStarted { .. }
-            | Self::TimerFired { .. }
-            | Self::EventTimedOut { .. }
-            | Self::Delivered { .. } => true,
+            Self::AttemptStarted { .. } | Self::TimerFired { .. } => true,
+            Self::EventTimedOut { .. } | Self::Delivered { .. } => true,
             Self::TaskCompleted { deferred, .. }
             | Self::TaskFailed { deferred, .. }
             | Self::OperationEnded { deferred, .. } => !deferred,
@@ -425,18 +436,4 @@ fn is_zero(value: &u32) -> bool {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
 fn is_one(count: &AttemptCount) -> bool {
     count.0 == 1
-}
-
-/// Why a run cannot go on without help. Not part of the journal: the journal stays untouched.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct StuckCause {
-    /// A stable dotted word: `divergence`, `guest.trap`, `guest.fuel`, `limit.…`, `module.load` …
-    pub code: String,
-    /// What happened, for people; may have many lines (a guest backtrace, a diff).
-    pub message: String,
-    /// What to do about it.
-    pub remedy: String,
-    /// The divergence, when it is one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub divergence: Option<Box<crate::Divergence>>,
 }

@@ -38,7 +38,7 @@ pub use activation::{
     Activation, Command, Completion, Deferred, Delivery, OpResult, Outcome, TimerDue,
 };
 pub use commit::Commit;
-pub use event::{Entry, JournalEvent, StuckCause};
+pub use event::{Entry, JournalEvent};
 pub use failure::Failure;
 pub use ids::{Digest, InputHash, OpId, RunId, Token};
 pub use key_template::{InvalidKey, KeyTemplate};
@@ -50,13 +50,15 @@ pub use message::{
 };
 pub use payload::Payload;
 pub use publication::{Publication, PublicationError, PublishedVersion, Rollback};
-pub use record::{ForkedFrom, ModuleRef, Origin, QueueReason, Record, RunState, Seen, StateKind};
+pub use record::{
+    ForkedFrom, ModuleRef, Origin, QueueReason, Record, RunState, Seen, StateKind, StuckCause,
+};
 pub use refusal::Refusal;
 pub use replay::{Divergence, Step, Steps};
 pub use retry::{RetryPolicy, TaskOptions};
 pub use run::{
     Draft, Edit, EditTarget, External, Finished, ForkRefusal, ForkRequest, Forked, Input, Next,
-    Run, TaskCall, external,
+    Run, RunImage, TaskCall, external,
 };
 pub use schedule::{Schedule, ScheduleId};
 pub use start::{StartOptions, StartRequest};

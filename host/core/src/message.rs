@@ -124,7 +124,7 @@ pub enum Message {
 }
 
 /// What the other side answered. Its not answering is no reply: then the message is sent again.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Reply {
     /// It has the message, now or since earlier; or it has no use for it any more.
     Taken,

@@ -2,7 +2,6 @@
 //! the dispatcher read it instead of the journal. Its size depends neither on the length of the
 //! journal nor on the number of pending operations.
 
-use crate::event::StuckCause;
 use crate::{
     Digest, Failure, InputHash, Limits, OpId, Parent, Payload, RunId, StartOptions, Timestamp,
 };
@@ -401,4 +400,18 @@ impl Record {
     pub fn timeout_at(&self) -> Option<Timestamp> {
         self.origin.options.timeout_ms.map(|ms| self.limited_from.plus(ms))
     }
+}
+
+/// Why a run cannot go on without help. Not part of the journal: the journal stays untouched.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StuckCause {
+    /// A stable dotted word: `divergence`, `guest.trap`, `guest.fuel`, `limit.…`, `module.load` …
+    pub code: String,
+    /// What happened, for people; may have many lines (a guest backtrace, a diff).
+    pub message: String,
+    /// What to do about it.
+    pub remedy: String,
+    /// The divergence, when it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub divergence: Option<Box<crate::Divergence>>,
 }

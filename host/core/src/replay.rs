@@ -2,15 +2,16 @@
 //! exactly what the journal recorded; the first difference is a [`Divergence`], which stops the run
 //! and changes nothing.
 
-use crate::activation::{
-    Activation, Command, CommandIdentity, CommandKind, Completion, Deferred, Delivery, Outcome,
-};
+use crate::activation::{Activation, Command, CommandIdentity, CommandKind, Delivery, Outcome};
 use crate::difference::{shortened, unequal};
-use crate::event::{Entry, JournalEvent};
-use crate::{InputHash, OpId, OpResult, Payload, Refusal, RunId};
+use crate::{Digest, OpId, Payload, RunId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
+
+mod steps;
+
+pub use steps::{Steps, step_begin, step_end};
 
 /// One recorded command of an activation, with its position.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,6 +37,21 @@ pub struct Step {
     pub delivery: Delivery,
     /// What the guest asked for then, in order; the report of an outcome comes last.
     pub recorded: Vec<RecordedCommand>,
+    /// What it left of the guest, if that was recorded.
+    pub audited: Option<Audited>,
+}
+
+/// What an activation left of a guest, as the journal has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Audited {
+    /// The position of the entry.
+    pub seq: u64,
+    /// The module that was executed.
+    pub module: Digest,
+    /// The version of the engine's configuration.
+    pub engine: u32,
+    /// The hash of the guest's memories and globals.
+    pub hash: Digest,
 }
 
 /// The first difference between a replay and the journal.
@@ -72,219 +88,6 @@ pub struct Difference {
     pub expected: String,
     /// The replay's side.
     pub asked: String,
-}
-
-/// Cuts a journal into steps. Feed entries in order; a step is complete when the next begins.
-#[derive(Debug, Default)]
-pub struct Steps {
-    seq: u64,
-    attempt: u32,
-    next_op: u64,
-    current: Option<Step>,
-    waiting: BTreeMap<u64, Completion>,
-    events: BTreeMap<Deferred, Payload>,
-}
-
-impl Steps {
-    /// Steps of a journal that begins at this position.
-    #[must_use]
-    pub fn from(position: u64) -> Self {
-        Self { seq: position, ..Self::default() }
-    }
-
-    /// Takes the next entry and returns the step that it ends, if it ends one.
-    ///
-    /// # Errors
-    /// When the entry cannot stand where it stands.
-    pub fn push(&mut self, entry: &Entry) -> Result<Option<Step>, Refusal> {
-        let seq = self.seq;
-        self.seq += 1;
-        let completion = match &entry.event {
-            JournalEvent::AttemptStarted { attempt } => {
-                self.attempt = *attempt;
-                Completion::Start { attempt: *attempt, first_op: OpId(self.next_op + 1) }
-            }
-            JournalEvent::TaskCompleted { op, output, deferred, .. } => {
-                let completion = operation(*op, OpResult::Value(output.clone()));
-                if *deferred {
-                    return Ok(self.wait(seq, completion));
-                }
-                completion
-            }
-            JournalEvent::TaskFailed { op, failure, deferred, .. } => {
-                let completion = operation(*op, OpResult::Failed(failure.clone()));
-                if *deferred {
-                    return Ok(self.wait(seq, completion));
-                }
-                completion
-            }
-            JournalEvent::TimerFired { op } => operation(*op, OpResult::Fired),
-            JournalEvent::EventTimedOut { op } => operation(*op, OpResult::TimedOut),
-            JournalEvent::OperationEnded { op, result, deferred } => {
-                let completion = operation(*op, result.clone());
-                if *deferred {
-                    return Ok(self.wait(seq, completion));
-                }
-                completion
-            }
-            JournalEvent::ChildEnded { op, result } => {
-                return Ok(self.wait(seq, operation(*op, result.clone())));
-            }
-            JournalEvent::EventReceived { event } => {
-                self.events.insert(Deferred { seq, nth: 0 }, event.data.clone());
-                return Ok(None);
-            }
-            JournalEvent::RunContinued { .. } => return Ok(self.begin_anew(seq, &entry.event)),
-            JournalEvent::CancelRequested { reason, .. } => {
-                return Ok(self.wait(seq, Completion::CancelRequested { reason: reason.clone() }));
-            }
-            JournalEvent::Delivered { seq: of, nth, op } => {
-                let of = Deferred { seq: *of, nth: *nth };
-                let completion = match op {
-                    Some(op) => {
-                        self.events.remove(&of).map(|it| operation(*op, OpResult::Value(it)))
-                    }
-                    None => self.waiting.remove(&of.seq),
-                };
-                let completion = completion.ok_or_else(|| Refusal::Corrupt {
-                    seq,
-                    problem: format!("it delivers entry {}, which does not wait", of.seq),
-                })?;
-                return Ok(self.begin(seq, entry, completion, Some(of)));
-            }
-            other => {
-                if let Some(op) = other.registers() {
-                    self.next_op = op.0;
-                }
-                return match recorded(seq, other) {
-                    Some(command) => self.record(seq, command).map(|()| None),
-                    None => Ok(None),
-                };
-            }
-        };
-        Ok(self.begin(seq, entry, completion, None))
-    }
-
-    /// The last step so far, when the journal ends here for now. What follows must begin with
-    /// another delivery: a commit holds whole steps.
-    pub fn take_last(&mut self) -> Option<Step> {
-        self.current.take()
-    }
-
-    /// The last step of what was before ends with the wish to begin anew.
-    fn begin_anew(&mut self, seq: u64, event: &JournalEvent) -> Option<Step> {
-        let JournalEvent::RunContinued { next_op, events, cancel, .. } = event else {
-            return None;
-        };
-        let mut last = self.current.take();
-        if let Some(step) = &mut last {
-            step.recorded.extend(recorded(seq, event));
-        }
-        *self = Self { seq: self.seq, next_op: next_op.0 - 1, ..Self::default() };
-        let events = events.iter().zip(0..).map(|(event, nth)| (Deferred { seq, nth }, event));
-        self.events = events.map(|(at, event)| (at, event.data.clone())).collect();
-        if let Some(cancel) = cancel {
-            let reason = cancel.reason.clone();
-            self.waiting.insert(seq, Completion::CancelRequested { reason });
-        }
-        last
-    }
-
-    fn wait(&mut self, seq: u64, completion: Completion) -> Option<Step> {
-        self.waiting.insert(seq, completion);
-        None
-    }
-
-    fn begin(
-        &mut self,
-        seq: u64,
-        entry: &Entry,
-        completion: Completion,
-        deferred: Option<Deferred>,
-    ) -> Option<Step> {
-        let delivery = Delivery { at: entry.at, completion, deferred };
-        let step = Step { seq, attempt: self.attempt, delivery, recorded: Vec::new() };
-        self.current.replace(step)
-    }
-
-    fn record(&mut self, seq: u64, command: RecordedCommand) -> Result<(), Refusal> {
-        match &mut self.current {
-            Some(step) => step.recorded.push(command),
-            None => {
-                let problem = "a command stands before the first attempt".into();
-                return Err(Refusal::Corrupt { seq, problem });
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Where the step ends that index `at` of a journal is in the middle of: there, and not before, the
-/// journal can be cut. `at` itself when it is between two steps.
-#[must_use]
-pub fn step_end(entries: &[Entry], at: usize) -> usize {
-    let is_command = |entry: &&Entry| {
-        // A guest that ends as cancelled leaves no other trace.
-        let cancelled = matches!(entry.event, JournalEvent::RunCancelled { .. });
-        cancelled || recorded(0, &entry.event).is_some()
-    };
-    let at = at.min(entries.len());
-    at + entries[at..].iter().take_while(is_command).count()
-}
-
-/// Where the last step in front of index `at` begins; 0 when there is none.
-#[must_use]
-pub fn step_begin(entries: &[Entry], at: usize) -> usize {
-    entries[..at.min(entries.len())]
-        .iter()
-        .rposition(|entry| entry.event.begins_step())
-        .unwrap_or(0)
-}
-
-fn operation(op: OpId, result: OpResult) -> Completion {
-    Completion::Operation { op, result }
-}
-
-/// The command that an entry records; none when it is not one.
-fn recorded(seq: u64, event: &JournalEvent) -> Option<RecordedCommand> {
-    use crate::activation::CommandKind::{
-        Cancel, Child, Complete, Continue, Event, Fail, Send, Task, Timer, Value,
-    };
-    let named =
-        |kind, name: &str, input_hash| CommandIdentity { kind, name: name.to_owned(), input_hash };
-    let (identity, input) = match event {
-        JournalEvent::TaskScheduled { name, input, input_hash, .. } => {
-            (named(Task, name, Some(*input_hash)), Some(input.clone()))
-        }
-        JournalEvent::TimerStarted { name, .. } => (named(Timer, name, None), None),
-        JournalEvent::EventAwaited { name, .. } => (named(Event, name, None), None),
-        JournalEvent::EventSent { event, .. } => {
-            (named(Send, &event.name, Some(event.data.hash())), Some(event.data.clone()))
-        }
-        JournalEvent::ChildScheduled { request, .. } => (
-            named(Child, &request.workflow, Some(request.input.hash())),
-            Some(request.input.clone()),
-        ),
-        JournalEvent::ValueRecorded { name, value } => {
-            (named(Value, name, None), Some(value.clone()))
-        }
-        JournalEvent::RunContinued { input, .. } => {
-            (named(Continue, "", Some(input.hash())), Some(input.clone()))
-        }
-        JournalEvent::OperationCancelled { op } => (named(Cancel, &op.to_string(), None), None),
-        JournalEvent::RunCompleted { output } => {
-            (named(Complete, "", Some(output.hash())), Some(output.clone()))
-        }
-        JournalEvent::RunFailed { failure } | JournalEvent::AttemptFailed { failure, .. } => {
-            (named(Fail, "", Some(InputHash::of(failure.code.as_bytes()))), None)
-        }
-        _ => return None,
-    };
-    let child = match event {
-        JournalEvent::ChildScheduled { op, child, .. } => Some((*op, *child)),
-        _ => None,
-    };
-    Some(RecordedCommand { seq, identity, input, child })
 }
 
 impl Step {
@@ -327,6 +130,40 @@ impl Step {
         match recorded.next() {
             Some(missing) => Err(self.diverge(Some(missing), None)),
             None => Ok(()),
+        }
+    }
+
+    /// Which of the things that the guest asks for in this step a divergence is about.
+    #[must_use]
+    pub fn index_of(&self, divergence: &Divergence) -> usize {
+        self.recorded.iter().take_while(|command| command.seq < divergence.seq).count()
+    }
+
+    /// Compares what an activation left of the guest with what the journal has of that. A journal
+    /// without such a record, or one of another module, is no contradiction.
+    ///
+    /// # Errors
+    /// The difference.
+    pub fn check_state(
+        &self,
+        module: Digest,
+        engine: u32,
+        hash: Digest,
+    ) -> Result<(), Box<Divergence>> {
+        match &self.audited {
+            Some(there)
+                if (there.module, there.engine) == (module, engine) && there.hash != hash =>
+            {
+                let (expected, asked) = (there.hash.to_string(), hash.to_string());
+                let differences = vec![Difference { field: "memory".into(), expected, asked }];
+                Err(Box::new(Divergence {
+                    seq: there.seq,
+                    expected: None,
+                    asked: None,
+                    differences,
+                }))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -413,6 +250,12 @@ impl Divergence {
             return format!("the journal has {expected}, the module asks for {asked}");
         }
         let fields: Vec<_> = self.differences.iter().map(|it| it.field.as_str()).collect();
+        if self.expected.is_none() {
+            return format!(
+                "the guest is another one than in the journal: {} differs",
+                fields.join(", ")
+            );
+        }
         format!("{expected}: {} differs", fields.join(", "))
     }
 }
@@ -422,11 +265,18 @@ impl fmt::Display for Divergence {
         let side =
             |asked: &Option<Asked>| asked.as_ref().map_or("nothing".into(), Asked::to_string);
         writeln!(f, "at journal position {}", self.seq)?;
-        writeln!(f, "  the journal has   {}", side(&self.expected))?;
-        write!(f, "  the code asks for {}", side(&self.asked))?;
+        if self.expected.is_some() || self.asked.is_some() {
+            writeln!(f, "  the journal has   {}", side(&self.expected))?;
+            write!(f, "  the code asks for {}", side(&self.asked))?;
+        } else {
+            write!(f, "  the guest asks for the same, but is not what it was")?;
+        }
         for d in &self.differences {
             write!(f, "\n    {}: {} → {}", d.field, d.expected, d.asked)?;
         }
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,6 +20,9 @@ pub struct StartOptions {
     /// Searchable labels.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub tags: BTreeMap<String, String>,
+    /// The hosts that may have the run: those that serve this pool; none for those without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pool: Option<String>,
 }
 
 /// A checked request to start a run: the module is chosen, the input matches its schema.

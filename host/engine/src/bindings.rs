@@ -10,3 +10,15 @@ wasmtime::component::bindgen!({
     // Tasks block, on a fiber; everything else is a plain call.
     exports: { "task.run": async },
 });
+
+impl<T: 'static> ModulePre<T> {
+    /// An instance, with what its other exports are found by.
+    pub(crate) fn instantiate_whole(
+        &self,
+        mut store: impl wasmtime::AsContextMut<Data = T>,
+    ) -> wasmtime::Result<(Module, wasmtime::component::Instance)> {
+        let mut store = store.as_context_mut();
+        let instance = self.instance_pre.instantiate(&mut store)?;
+        Ok((self.indices.load(&mut store, &instance)?, instance))
+    }
+}

@@ -8,6 +8,7 @@
 use crate::config::CONFIG_VERSION;
 use crate::error::EngineError;
 use crate::module::Facts;
+use crate::probe::PROBES;
 use everstep_core::Digest;
 use sha2::{Digest as _, Sha256};
 use std::fs;
@@ -39,6 +40,7 @@ impl DiskCache {
             .map_err(|cause| EngineError::Cache { path: dir.display().to_string(), cause })?;
         let mut hasher = Sha256Hasher(Sha256::new());
         CONFIG_VERSION.hash(&mut hasher);
+        PROBES.hash(&mut hasher);
         env!("CARGO_PKG_VERSION").hash(&mut hasher);
         engine.precompile_compatibility_hash().hash(&mut hasher);
         let engine = format!("{:016x}", hasher.finish());

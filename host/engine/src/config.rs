@@ -30,6 +30,9 @@ pub(crate) const TABLE_ELEMENTS: usize = 100_000;
 /// Core instances, tables and memories of one component. Part of [`CONFIG_VERSION`].
 const PARTS_PER_COMPONENT: u32 = 16;
 
+/// Core instances that a component gets from us.
+const OWN_PARTS: u32 = 1;
+
 /// How often the epoch advances. Tasks yield to other work, and activations look at their deadline,
 /// this often.
 pub(crate) const TICK: Duration = Duration::from_millis(10);
@@ -65,10 +68,6 @@ pub struct EngineOptions {
     pub describe_fuel: u64,
     /// What tasks may ask for by name, if their grants say so.
     pub secrets: Secrets,
-    /// Whether [`crate::WorkflowInstance::state_hash`] has something to tell. For audits and tests:
-    /// modules are compiled with probes that read their memory, and not kept on disk. Guests do the
-    /// same with probes as without.
-    pub state_hashes: bool,
 }
 
 /// Values by name that are shown to nobody but tasks that are granted them.
@@ -111,7 +110,6 @@ impl Default for EngineOptions {
             describe_timeout: Duration::from_secs(5),
             describe_fuel: 500_000_000,
             secrets: Secrets::default(),
-            state_hashes: false,
         }
     }
 }
@@ -158,15 +156,15 @@ pub(crate) fn wasmtime_config(options: &EngineOptions) -> Config {
 /// back when they go, but for a little that makes the next instantiation quick.
 fn pool(options: &EngineOptions) -> PoolingAllocationConfig {
     let slots = options.max_instances.saturating_add(options.max_tasks);
-    // Most components have one memory, two tables and three core instances; the totals allow for
+    // Most components have one memory, two tables and four core instances; the totals allow for
     // more, and a component that takes more slots than its share only means fewer at once.
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(slots)
-        .total_core_instances(slots.saturating_mul(4))
+        .total_core_instances(slots.saturating_mul(5))
         .total_memories(slots)
         .total_tables(slots.saturating_mul(3))
         .total_stacks(options.max_tasks)
-        .max_core_instances_per_component(PARTS_PER_COMPONENT)
+        .max_core_instances_per_component(PARTS_PER_COMPONENT + OWN_PARTS)
         .max_memories_per_component(PARTS_PER_COMPONENT)
         .max_tables_per_component(PARTS_PER_COMPONENT)
         .max_memories_per_module(2)

@@ -49,11 +49,8 @@ impl Engine {
         let sandbox = |error: wasmtime::Error| EngineError::Sandbox(format!("{error:#}"));
         let wasmtime = wasmtime::Engine::new(&wasmtime_config(&options)).map_err(sandbox)?;
         let disk = match &options.cache_dir {
-            // Code with probes must never be taken for code without.
-            Some(dir) if !options.state_hashes => {
-                Some(DiskCache::open(dir, &wasmtime, options.cache_bytes_max)?)
-            }
-            _ => None,
+            Some(dir) => Some(DiskCache::open(dir, &wasmtime, options.cache_bytes_max)?),
+            None => None,
         };
         start_epoch(&wasmtime).map_err(|error| EngineError::Sandbox(error.to_string()))?;
         let resident = Mutex::new(Resident::new(options.loaded_bytes_max));
@@ -126,7 +123,7 @@ impl Engine {
         }
         let disk = self.0.disk.as_ref()?;
         let (facts, component) = disk.get(digest, &self.0.shared.wasmtime)?;
-        match Linked::new(&self.0.shared, &component) {
+        match Linked::new(&self.0.shared, &component, facts.unsound.is_none()) {
             Ok(linked) => Some(self.keep(*digest, facts, linked)),
             Err(error) => {
                 tracing::warn!(%digest, %error, "a cached module does not link; compiling it anew");
@@ -140,18 +137,17 @@ impl Engine {
     fn compile_now(&self, digest: Digest, bytes: &[u8]) -> Result<Arc<Module>, ModuleError> {
         let shared = &self.0.shared;
         validate::check_bytes(bytes, shared.options.module_bytes_max)?;
-        let code = match shared.options.state_hashes {
-            true => probe::instrument(bytes, validate::validator())
-                .map_err(|error| ModuleError::CompileFailed(error.to_string()))?
-                .into(),
-            false => Cow::Borrowed(bytes),
+        let (code, unsound) = match probe::instrument(bytes, validate::validator()) {
+            Ok(code) => (Cow::Owned(code), None),
+            Err(reason) => (Cow::Borrowed(bytes), Some(reason.to_string())),
         };
         let component = Component::from_binary(&shared.wasmtime, &code)
             .map_err(|error| ModuleError::CompileFailed(format!("{error:#}")))?;
-        let linked = Linked::new(shared, &component)?;
+        let probed = unsound.is_none();
+        let linked = Linked::new(shared, &component, probed)?;
         let manifest = Arc::new(linked.describe(shared)?);
-        let imports = validate::imports(&shared.wasmtime, &component);
-        let facts = Facts { size: bytes.len(), imports, manifest };
+        let imports = validate::imports(&shared.wasmtime, &component, probed);
+        let facts = Facts { size: bytes.len(), imports, manifest, unsound };
         if let Some(disk) = &self.0.disk {
             disk.put(&digest, &facts, &component);
         }

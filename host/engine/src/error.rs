@@ -2,7 +2,7 @@
 //! ([`ActivationError::Stuck`], a task's failure), or the host's (everything else, which is never
 //! journaled). The server turns these into refusals, stuck runs and repeated activations.
 
-use everstep_core::event::StuckCause;
+use everstep_core::StuckCause;
 
 /// The engine cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -167,4 +167,21 @@ pub enum TaskError {
     /// The host is out of memory.
     #[error("this host cannot give the task its memory: {0}")]
     OutOfMemory(String),
+}
+
+/// Why there is no snapshot, or why one is not used. The run is replayed instead.
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotError {
+    /// The guest has something that a snapshot would forget.
+    #[error("{0}")]
+    Unsound(String),
+    /// The bytes are not what was written.
+    #[error("the snapshot is damaged: {0}")]
+    Damaged(String),
+    /// The snapshot was taken of something else.
+    #[error("the snapshot is of {0}")]
+    Foreign(&'static str),
+    /// There is no room for the guest, or it does not answer.
+    #[error(transparent)]
+    Guest(#[from] ActivationError),
 }

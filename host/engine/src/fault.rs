@@ -4,7 +4,7 @@
 
 use crate::budget::{HostOutOfMemory, MemoryBudget};
 use crate::error::ActivationError;
-use everstep_core::event::StuckCause;
+use everstep_core::StuckCause;
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};

@@ -7,8 +7,9 @@ use crate::config::TICK;
 use crate::engine::Shared;
 use crate::error::ActivationError;
 use crate::fault::{Circumstances, explain};
+use crate::image::{self, Changed, Comparison, Image};
+use crate::imports::wasi::VirtualWasi;
 use crate::module::Module;
-use crate::probe;
 use crate::state::{Phase, RunContext, WorkflowState};
 use everstep_core::{Activation, Completion, Delivery, Digest, Failure, OpResult, Payload, Step};
 use std::sync::Arc;
@@ -57,7 +58,7 @@ pub struct WorkflowInstance {
     module: Arc<Module>,
     store: Store<WorkflowState>,
     guest: Guest,
-    /// What the probes are found by; only where state hashes are wanted.
+    /// What the probes are found by; none when the module has none.
     probed: Option<Instance>,
     fuel: u64,
     fuel_used: u64,
@@ -72,35 +73,48 @@ impl std::fmt::Debug for WorkflowInstance {
 }
 
 impl WorkflowInstance {
+    /// An instance like any new one of its module, that is about to be made another.
+    pub(crate) fn blank(module: &Arc<Module>, run: RunContext) -> Result<Self, ActivationError> {
+        let mut state = WorkflowState::for_run(run, Arc::clone(module.manifest()));
+        let wasi = std::mem::replace(&mut state.wasi, VirtualWasi::new(0));
+        let run = state.run.take();
+        let mut instance = Self::with_state(module, &module.workflow, state)?;
+        let state = instance.state_mut();
+        (state.run, state.wasi) = (run, wasi);
+        // What its start-up code said was said when the run began.
+        drop(state.logs.take());
+        Ok(instance)
+    }
+
     pub(crate) fn new(
         module: &Arc<Module>,
         pre: &ModulePre<WorkflowState>,
         run: RunContext,
     ) -> Result<Self, ActivationError> {
-        let shared = &module.shared;
-        let (fuel, timeout) = (run.limits.fuel, shared.options.activation_timeout);
-        if run.limits.memory_bytes > shared.options.memory_bytes_max as u64 {
+        Self::with_state(module, pre, WorkflowState::for_run(run, Arc::clone(module.manifest())))
+    }
+
+    fn with_state(
+        module: &Arc<Module>,
+        pre: &ModulePre<WorkflowState>,
+        state: WorkflowState,
+    ) -> Result<Self, ActivationError> {
+        let (shared, limits) = (&module.shared, state.limits);
+        let (fuel, timeout) = (limits.fuel, shared.options.activation_timeout);
+        if limits.memory_bytes > shared.options.memory_bytes_max as u64 {
             // Another host may have more; giving the guest less would be another execution.
             return Err(ActivationError::OutOfMemory(format!(
                 "the run was promised {} bytes, this host gives at most {}",
-                run.limits.memory_bytes, shared.options.memory_bytes_max
+                limits.memory_bytes, shared.options.memory_bytes_max
             )));
         }
-        let state = WorkflowState::for_run(run, Arc::clone(module.manifest()));
         let mut store = new_store(shared, state, fuel, timeout);
-        let instantiated = match shared.options.state_hashes {
-            false => pre.instantiate(&mut store).map(|guest| (guest, None)),
-            true => pre
-                .instance_pre()
-                .instantiate(&mut store)
-                .and_then(|instance| Ok((Guest::new(&mut store, &instance)?, Some(instance)))),
-        };
-        match instantiated {
-            Ok((guest, probed)) => Ok(Self {
+        match pre.instantiate_whole(&mut store) {
+            Ok((guest, instance)) => Ok(Self {
                 module: Arc::clone(module),
                 store,
                 guest,
-                probed,
+                probed: module.unsound().is_none().then_some(instance),
                 fuel,
                 fuel_used: 0,
                 ticks: ticks(timeout),
@@ -143,6 +157,7 @@ impl WorkflowInstance {
             outcome: state.outcome.take(),
             logs: state.logs.take(),
             published: state.published.take(),
+            state: None,
         })
     }
 
@@ -189,19 +204,62 @@ impl WorkflowInstance {
 
     /// The hash of all that the guest is between two activations: the contents and sizes of its
     /// linear memories and its mutable globals. Two instances with the same hash go on the same way
-    /// from here. None unless the engine was set up with
-    /// [`state_hashes`](crate::EngineOptions::state_hashes).
+    /// from here. None when the module keeps state elsewhere, too (see [`Module::unsound`]), and from
+    /// when on the guest has computed a side value: a replay takes that from the journal, and leaves
+    /// other memory.
     ///
     /// # Errors
     /// [`ActivationError::Discarded`] after an error; see there for the others.
     pub fn state_hash(&mut self) -> Result<Option<Digest>, ActivationError> {
+        let comparable = self.probed.is_some() && !self.store.data().computed;
+        if !comparable && !self.discarded {
+            return Ok(None);
+        }
+        self.look(image::hash).map(Some)
+    }
+
+    /// What of the guest differs from the base.
+    pub(crate) fn compare(
+        &mut self,
+        base: Arc<Image>,
+    ) -> Result<(Comparison, Vec<u64>), ActivationError> {
+        self.look(|store, instance| image::compare(store, instance, base))
+    }
+
+    /// Makes the guest of a blank instance what it was when it was compared.
+    pub(crate) fn write(
+        &mut self,
+        memories: &[Changed],
+        pages: &[u8],
+        globals: &[u64],
+    ) -> Result<(), ActivationError> {
+        self.look(|store, instance| image::write(store, instance, (memories, pages), globals))
+    }
+
+    /// Calls probes.
+    fn look<T>(
+        &mut self,
+        through: impl FnOnce(&mut Store<WorkflowState>, &Instance) -> wasmtime::Result<T>,
+    ) -> Result<T, ActivationError> {
         if self.discarded {
             return Err(ActivationError::Discarded);
         }
-        let Some(instance) = &self.probed else { return Ok(None) };
         refuel(&mut self.store, u64::MAX, self.ticks);
-        probe::hash(&mut self.store, instance)
-            .map_err(|error| explain_in(&mut self.store, &error, u64::MAX))
+        let Some(instance) = &self.probed else { return Err(ActivationError::Discarded) };
+        // All of its memory may pass by, which is bounded by itself.
+        self.store.set_hostcall_fuel(usize::MAX);
+        let seen = through(&mut self.store, instance);
+        let payload_bytes = self.store.data().limits.payload_bytes;
+        self.store.set_hostcall_fuel(hostcall_bytes(payload_bytes));
+        seen.map_err(|error| explain_in(&mut self.store, &error, u64::MAX))
+    }
+
+    pub(crate) fn state(&self) -> &WorkflowState {
+        self.store.data()
+    }
+
+    pub(crate) fn state_mut(&mut self) -> &mut WorkflowState {
+        self.store.data_mut()
     }
 
     /// The module that it executes.

@@ -5,6 +5,7 @@ use crate::bindings::ModulePre;
 use crate::engine::Shared;
 use crate::error::{ActivationError, ModuleError};
 use crate::fault::{describe, host_error};
+use crate::image::Image;
 use crate::imports::{task_linker, workflow_linker};
 use crate::instance::{WorkflowInstance, new_store};
 use crate::state::{RunContext, WorkflowState};
@@ -13,7 +14,7 @@ use crate::traces::traced_linker;
 use crate::validate;
 use everstep_core::{Digest, Manifest};
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use wasmtime::Trap;
 use wasmtime::component::Component;
 
@@ -23,6 +24,8 @@ pub(crate) struct Facts {
     pub(crate) size: usize,
     pub(crate) imports: Vec<String>,
     pub(crate) manifest: Arc<Manifest>,
+    /// Why there can be no snapshots of its instances, if there is a reason.
+    pub(crate) unsound: Option<String>,
 }
 
 /// A module that is ready to run.
@@ -31,8 +34,10 @@ pub struct Module {
     digest: Digest,
     facts: Facts,
     image_bytes: usize,
-    workflow: ModulePre<WorkflowState>,
+    pub(crate) workflow: ModulePre<WorkflowState>,
     pub(crate) task: ModulePre<TaskState>,
+    /// What an instance of it is like when it is new; read when it is first needed.
+    pub(crate) base: OnceLock<Arc<Image>>,
 }
 
 impl std::fmt::Debug for Module {
@@ -50,9 +55,13 @@ pub(crate) struct Linked {
 
 impl Linked {
     /// Resolves the imports of a component.
-    pub(crate) fn new(shared: &Shared, component: &Component) -> Result<Self, ModuleError> {
+    pub(crate) fn new(
+        shared: &Shared,
+        component: &Component,
+        probed: bool,
+    ) -> Result<Self, ModuleError> {
         let engine = &shared.wasmtime;
-        validate::check_names(engine, component)?;
+        validate::check_names(engine, component, probed)?;
         let wrong_import =
             |error: wasmtime::Error| ModuleError::UnknownImport(vec![format!("{error:#}")]);
         let wrong_export = |error: wasmtime::Error| {
@@ -104,7 +113,7 @@ fn refusal(error: &wasmtime::Error, last_words: &str) -> ModuleError {
 impl Module {
     pub(crate) fn new(shared: Arc<Shared>, digest: Digest, facts: Facts, linked: Linked) -> Self {
         let Linked { workflow, task, image_bytes } = linked;
-        Self { shared, digest, facts, image_bytes, workflow, task }
+        Self { shared, digest, facts, image_bytes, workflow, task, base: OnceLock::new() }
     }
 
     /// The digest of the bytes as uploaded.
@@ -129,6 +138,12 @@ impl Module {
     #[must_use]
     pub fn imports(&self) -> &[String] {
         &self.facts.imports
+    }
+
+    /// Why there can be no snapshots of its instances; none when there can be.
+    #[must_use]
+    pub fn unsound(&self) -> Option<&str> {
+        self.facts.unsound.as_deref()
     }
 
     /// The bytes that its compiled code takes in memory.

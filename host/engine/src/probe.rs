@@ -1,31 +1,31 @@
-//! Makes the state of a component's core instances readable: what a guest is between two activations
-//! is its linear memories and its mutable globals, and wasmtime shows neither unless they are exported.
-//! [`instrument`] adds a small core module to the component that reads them, and exports its
-//! functions; [`hash`] calls these.
+//! Makes the state of a component's core instances readable and writable: what a guest is between two
+//! activations is its linear memories and its mutable globals, and wasmtime shows neither unless they are
+//! exported. [`instrument`] adds a small core module to the component that has access to them, and exports
+//! its functions; `image.rs` calls these.
 //!
 //! Invariant: nothing is taken away or renumbered and no code of the guest changes, so a component
-//! with probes does what it does without.
+//! with probes does what it does without. One whose state is somewhere else, too, gets none.
 
-mod readers;
+mod accessors;
+mod soundness;
 
-use everstep_core::Digest;
-use readers::{lifted_types, readers, reading_module};
-use sha2::{Digest as _, Sha256};
+pub(crate) use accessors::{SEEK, SINK, capture_name, get_name, grow_name, poke_name, set_name};
+
+use accessors::{Kind, REALLOC, accessor_module, accessors, component_types, sink_type};
 use wasm_encoder as enc;
 use wasmparser::{Instance, Parser, Payload, TypeRef, ValType, Validator};
-use wasmtime::Store;
-use wasmtime::component::Instance as Component;
 
-const PAGE: u32 = 64 << 10;
+/// Changes whenever components with probes are made in another way.
+pub(crate) const PROBES: u32 = 2;
 
-/// Why a component cannot be given probes.
+/// Why a component is not given probes.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ProbeError {
     /// The bytes are no valid component.
     #[error(transparent)]
     Invalid(#[from] wasmparser::BinaryReaderError),
     /// Its state is where no probe reaches.
-    #[error("its state cannot be read: {0}")]
+    #[error("{0}")]
     Unreachable(&'static str),
 }
 
@@ -45,6 +45,7 @@ pub(crate) fn instrument(bytes: &[u8], mut validator: Validator) -> Result<Vec<u
     let mut nested = Vec::new();
     for payload in Parser::new(0).parse_all(bytes) {
         let payload = payload?;
+        soundness::check(&payload)?;
         let top = nested.is_empty();
         match &payload {
             Payload::ModuleSection { unchecked_range, .. } if top => {
@@ -223,77 +224,55 @@ fn add_probes(
             globals.push(*ty);
         }
     }
+    component.section(&component_types(counts.types));
+    let mut imports = enc::ComponentImportSection::new();
+    imports.import(SINK, enc::ComponentTypeRef::Func(sink_type(counts.types)));
+    component.section(&imports);
     component.section(&aliases);
-    let readers = readers(memories, &globals);
-    component.section(&enc::ModuleSection(&reading_module(memories, &globals, &readers)));
+    let of_memory = |memory: u32| enc::CanonicalOption::Memory(counts.memories + memory);
+    let mut sinks = enc::CanonicalFunctionSection::new();
+    for memory in 0..memories {
+        sinks.lower(counts.lifted, [of_memory(memory)]);
+    }
+    component.section(&sinks);
+    let accessors = accessors(memories, &globals);
+    component.section(&enc::ModuleSection(&accessor_module(memories, &globals, &accessors)));
 
     let mut made = enc::InstanceSection::new();
     let named = |first: u32, count: u32, kind| {
         (0..count).map(move |n| (n.to_string(), kind, first + n)).collect::<Vec<_>>()
     };
+    made.export_items(named(counts.functions, memories, enc::ExportKind::Func));
     made.export_items(named(counts.memories, memories, enc::ExportKind::Memory));
     let count = u32::try_from(globals.len()).unwrap_or(u32::MAX);
     made.export_items(named(counts.globals, count, enc::ExportKind::Global));
-    let arguments = [
-        ("memory", enc::ModuleArg::Instance(counts.instances)),
-        ("global", enc::ModuleArg::Instance(counts.instances + 1)),
-    ];
+    let given = |n: u32| enc::ModuleArg::Instance(counts.instances + n);
+    let arguments = [("sink", given(0)), ("memory", given(1)), ("global", given(2))];
     made.instantiate(counts.modules, arguments);
     component.section(&made);
 
+    let instance = counts.instances + 3;
     let mut aliases = enc::ComponentAliasSection::new();
+    let mut alias = |name: &str| {
+        let kind = enc::ExportKind::Func;
+        aliases.alias(enc::Alias::CoreInstanceExport { instance, kind, name });
+    };
+    alias(REALLOC);
+    accessors.iter().for_each(|accessor| alias(&accessor.name));
+    let realloc = counts.functions + memories;
     let mut lifts = enc::CanonicalFunctionSection::new();
     let mut exports = enc::ComponentExportSection::new();
-    for (n, reader) in (0..).zip(&readers) {
-        aliases.alias(enc::Alias::CoreInstanceExport {
-            instance: counts.instances + 2,
-            kind: enc::ExportKind::Func,
-            name: &reader.name,
-        });
-        lifts.lift(counts.functions + n, counts.types + reader.ty, []);
+    for (n, accessor) in (1..).zip(&accessors) {
+        let options = match accessor.kind {
+            Kind::Poke(memory) => vec![of_memory(memory), enc::CanonicalOption::Realloc(realloc)],
+            _ => Vec::new(),
+        };
+        lifts.lift(realloc + n, accessor.kind.component_type(counts.types), options);
+        // The sink is a function of the component, too.
         let function = enc::ComponentExportKind::Func;
-        exports.export(reader.name.as_str(), function, counts.lifted + n, None);
+        exports.export(accessor.name.as_str(), function, counts.lifted + n, None);
     }
     component.section(&aliases);
-    component.section(&lifted_types());
     component.section(&lifts);
     component.section(&exports);
-}
-
-/// The hash of everything that the probes read: each memory as its number of pages and its pages, a
-/// mark for a blank one, then each mutable global. None when the component has no probes.
-pub(crate) fn hash<T: 'static>(
-    store: &mut Store<T>,
-    component: &Component,
-) -> wasmtime::Result<Option<Digest>> {
-    let mut hash = Sha256::new();
-    for memory in 0.. {
-        let name = |what: &str| format!("everstep-memory{memory}-{what}");
-        if component.get_func(&mut *store, name("size")).is_none() {
-            break;
-        }
-        let size = component.get_typed_func::<(), (u32,)>(&mut *store, name("size"))?;
-        let blank = component.get_typed_func::<(u32,), (u32,)>(&mut *store, name("blank"))?;
-        let word = component.get_typed_func::<(u32,), (u64,)>(&mut *store, name("word"))?;
-        let (pages,) = size.call(&mut *store, ())?;
-        hash.update(pages.to_le_bytes());
-        for page in 0..pages {
-            let (is_blank,) = blank.call(&mut *store, (page,))?;
-            hash.update([u8::from(is_blank == 0)]);
-            if is_blank == 0 {
-                for offset in (0..PAGE).step_by(8) {
-                    let (bits,) = word.call(&mut *store, (page * PAGE + offset,))?;
-                    hash.update(bits.to_le_bytes());
-                }
-            }
-        }
-    }
-    let mut globals = 0;
-    while let Some(read) = component.get_func(&mut *store, format!("everstep-global{globals}")) {
-        let (bits,) = read.typed::<(), (u64,)>(&mut *store)?.call(&mut *store, ())?;
-        hash.update(bits.to_le_bytes());
-        globals += 1;
-    }
-    let none = component.get_func(&mut *store, "everstep-memory0-size").is_none() && globals == 0;
-    Ok((!none).then(|| Digest::from_bytes(hash.finalize().into())))
 }

@@ -6,7 +6,7 @@
 
 /// A splitmix64 sequence (Steele, Lea, Flood: "Fast splittable pseudorandom number generators",
 /// 2014). Predictable for anybody who knows the seed.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Stream(u64);
 
 impl Stream {

@@ -3,6 +3,7 @@
 
 use crate::budget::MemoryBudget;
 use crate::fault::Fault;
+use crate::image::Sink;
 use crate::imports::wasi::VirtualWasi;
 use crate::logs::{Clock, LogBuffer};
 use crate::random::Stream;
@@ -98,6 +99,9 @@ pub(crate) struct WorkflowState {
     pub(crate) published: Option<Payload>,
     /// Values that are being computed, with the random numbers as they stood before.
     pub(crate) computing: Vec<(String, Stream, (Stream, Stream))>,
+    /// Whether the guest has computed a value that a replay takes from the journal: its memory is not
+    /// what a replay leaves.
+    pub(crate) computed: bool,
     /// Bytes of values that the guest handed over in this activation.
     pub(crate) taken_bytes: u64,
     /// What the journal says was recorded in the activation that is being replayed.
@@ -108,6 +112,8 @@ pub(crate) struct WorkflowState {
     pub(crate) random: Stream,
     pub(crate) wasi: VirtualWasi,
     pub(crate) budget: MemoryBudget,
+    /// Where the guest's memories are shown to, while somebody looks.
+    pub(crate) sink: Option<Sink>,
 }
 
 impl WorkflowState {
@@ -140,6 +146,7 @@ impl WorkflowState {
             published: None,
             taken_bytes: 0,
             computing: Vec::new(),
+            computed: false,
             values: VecDeque::new(),
             children: BTreeMap::new(),
             logs: LogBuffer::new(Clock::Standing(epoch), None, attempt, &limits),
@@ -148,6 +155,7 @@ impl WorkflowState {
             random: Stream::new(seed, CONTEXT_STREAM),
             wasi: VirtualWasi::new(seed),
             budget: MemoryBudget::new(limits.memory_bytes),
+            sink: None,
         }
     }
 

@@ -5,6 +5,7 @@
 use crate::config::FEATURES;
 use crate::error::ModuleError;
 use crate::imports::short_name;
+use crate::probe::SINK;
 use wasmparser::{Validator, WasmFeatures};
 use wasmtime::Engine;
 use wasmtime::component::Component;
@@ -53,9 +54,13 @@ pub(crate) fn validator() -> Validator {
 }
 
 /// Checks the names of what the component takes and gives. Linking checks the types.
-pub(crate) fn check_names(engine: &Engine, component: &Component) -> Result<(), ModuleError> {
+pub(crate) fn check_names(
+    engine: &Engine,
+    component: &Component,
+    probed: bool,
+) -> Result<(), ModuleError> {
     let unknown: Vec<String> =
-        imports(engine, component).into_iter().filter(|name| !is_known(name)).collect();
+        imports(engine, component, probed).into_iter().filter(|name| !is_known(name)).collect();
     if !unknown.is_empty() {
         return Err(ModuleError::UnknownImport(unknown));
     }
@@ -69,9 +74,11 @@ pub(crate) fn check_names(engine: &Engine, component: &Component) -> Result<(), 
     if missing.is_empty() { Ok(()) } else { Err(ModuleError::MissingExport(missing)) }
 }
 
-/// The names of a component's imports, in its order.
-pub(crate) fn imports(engine: &Engine, component: &Component) -> Vec<String> {
-    component.component_type().imports(engine).map(|(name, _)| name.to_owned()).collect()
+/// The names of a component's imports, in its order, without the one that probes add.
+pub(crate) fn imports(engine: &Engine, component: &Component, probed: bool) -> Vec<String> {
+    let component = component.component_type();
+    let names = component.imports(engine).map(|(name, _)| name);
+    names.filter(|name| !probed || *name != SINK).map(str::to_owned).collect()
 }
 
 fn is_known(name: &str) -> bool {

@@ -4,7 +4,7 @@
 
 mod support;
 
-use everstep_core::event::StuckCause;
+use everstep_core::StuckCause;
 use everstep_core::{
     Activation, Command, Completion, Failure, Limits, LogLevel, LogSource, OpId, OpResult, Outcome,
     RetryPolicy, TaskOptions, TimerDue, Timestamp,

@@ -4,7 +4,7 @@
 
 mod support;
 
-use everstep_core::event::StuckCause;
+use everstep_core::StuckCause;
 use everstep_core::{
     Activation, Command, Limits, LogLevel, LogSource, OpId, OpResult, Outcome, Payload, TimerDue,
     Timestamp,

@@ -4,10 +4,10 @@
 
 mod support;
 
-use everstep_core::{Digest, Outcome};
-use everstep_engine::{Engine, EngineOptions};
+use everstep_core::Digest;
+use everstep_engine::Engine;
 use std::collections::BTreeSet;
-use support::{Guest, instance, options, payload, start_at};
+use support::{Guest, instance, payload, start_at};
 
 /// A second memory and globals of every type.
 const MORE: &str = r"
@@ -24,10 +24,6 @@ fn guest(start: &str) -> Guest<'_> {
     Guest { extra: MORE, start, ..Guest::default() }
 }
 
-fn probed() -> Engine {
-    Engine::new(EngineOptions { state_hashes: true, ..options() }).unwrap()
-}
-
 fn hash_behind(engine: &Engine, start: &str) -> Digest {
     let mut instance = instance(engine, &guest(start));
     instance.activate(&start_at(5), &payload("1")).unwrap();
@@ -38,7 +34,7 @@ fn hash_behind(engine: &Engine, start: &str) -> Digest {
 
 #[test]
 fn every_part_of_the_state_counts() {
-    let engine = probed();
+    let engine = support::engine();
     let changes = [
         "",
         "(i32.store8 (i32.const 40000) (i32.const 1))",
@@ -64,25 +60,8 @@ fn every_part_of_the_state_counts() {
 }
 
 #[test]
-fn a_guest_does_the_same_with_probes_as_without() {
-    let complete = "(call $complete (i32.const 1000) (i32.const 4))";
-    let imports = r#"(import "everstep:workflow/outcome@0.1.0" "complete"
-        (func $complete (param i32 i32)))"#;
-    let guest = Guest { imports, ..guest(complete) };
-    let mut said = Vec::new();
-    for (engine, probes) in [(support::engine(), false), (probed(), true)] {
-        let mut instance = instance(&engine, &guest);
-        let activation = instance.activate(&start_at(5), &payload("1")).unwrap();
-        assert!(matches!(activation.outcome, Some(Outcome::Completed(_))));
-        said.push((activation, instance.fuel_used(), instance.memory_bytes()));
-        assert_eq!(instance.state_hash().unwrap().is_some(), probes);
-    }
-    assert_eq!(said[0], said[1]);
-}
-
-#[test]
 fn an_instance_that_failed_has_no_state() {
-    let mut instance = instance(&probed(), &guest("unreachable"));
+    let mut instance = instance(&support::engine(), &guest("unreachable"));
     instance.activate(&start_at(5), &payload("1")).unwrap_err();
     instance.state_hash().unwrap_err();
 }

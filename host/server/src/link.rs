@@ -1,21 +1,20 @@
 //! Where server and host meet. In one process the link is a direct call ([`LocalLink`]); across
-//! machines it will be a network protocol with the same meaning. Nothing in the host knows which.
+//! machines it is a network protocol with the same meaning (`remote`). Nothing in the host knows
+//! which. A link is that of one host.
 
 use crate::committer::Committer;
-use crate::dispatch::Dispatch;
+use crate::dispatch::{Dispatch, Seat, Taken};
 use crate::service::Service;
 use crate::timers::Timers;
 use async_trait::async_trait;
+use everstep_core::api::ResumeView;
 use everstep_core::{
     Commit, Digest, Entry, Message, OpId, Payload, Record, Reply, RunId, Timestamp, Token,
 };
 use everstep_store::{Store, StoreError};
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
-
-/// Names a host for as long as it is connected.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct HostId(pub u64);
 
 /// What a server has for a host: a run to advance, leased under a token.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,7 +28,7 @@ pub struct Work<R = Record> {
 }
 
 /// Why a host gives a run back.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum HandBack {
     /// Nothing is to be done before this time, which is the record's `wake_at`.
     Idle(Option<Timestamp>),
@@ -37,6 +36,37 @@ pub enum HandBack {
     Now,
     /// Something outside the run is in the way; try again after this time.
     Later(Duration),
+}
+
+/// What a host hears of runs that it has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum News {
+    /// Something happened to it: the end of its journal is to be read.
+    Moved(RunId),
+    /// Its lease is lost: everything about it is to be dropped.
+    Lost(RunId, Token),
+}
+
+/// What a host tells of its work.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Note {
+    /// A run that was not in memory was brought back.
+    Resumed(RunId, ResumeView),
+    /// A snapshot was taken.
+    SnapshotTaken {
+        /// Its size.
+        bytes: u64,
+    },
+    /// A snapshot was there and not what it should be.
+    SnapshotRefused,
+}
+
+/// What a host says of itself now and then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Report {
+    /// Runs that it has rebuilt, from a snapshot or by a replay, since it was started.
+    pub replays: u64,
 }
 
 /// Why a link did not do what it was asked. Never the fault of the run.
@@ -62,12 +92,12 @@ pub enum LinkError {
 /// What a host needs from a server.
 #[async_trait]
 pub trait HostLink: Send + Sync + 'static {
-    /// Waits for work. None when there will be no more.
-    async fn next_work(&self, host: HostId) -> Option<Work>;
+    /// Waits for work. `free` says how many runs the host could take now, this one included, so
+    /// that a link may ask ahead; with 0 only what comes unasked is returned. None when there will be no more. May be dropped at any time.
+    async fn next_work(&self, free: usize) -> Option<Work>;
 
-    /// Waits until something happened to a run that the host has: the end of its journal is to be
-    /// read.
-    async fn next_moved(&self, host: HostId) -> RunId;
+    /// Waits for news of the runs that the host has. May be dropped at any time.
+    async fn next_news(&self) -> News;
 
     /// The bytes of a module.
     async fn module(&self, digest: Digest) -> Result<Vec<u8>, LinkError>;
@@ -88,21 +118,45 @@ pub trait HostLink: Send + Sync + 'static {
     /// Tells what a running task said of itself last; none when it is over.
     async fn progress(&self, run: RunId, op: OpId, progress: Option<Payload>);
 
-    /// Prolongs leases; returns those that are lost.
-    async fn renew(&self, leases: &[(RunId, Token)]) -> Result<Vec<RunId>, LinkError>;
+    /// Prolongs leases and says how the host is; returns those that are lost.
+    async fn renew(
+        &self,
+        leases: &[(RunId, Token)],
+        report: Report,
+    ) -> Result<Vec<RunId>, LinkError>;
+
+    /// The snapshot that was put for a run last, if there is one at hand.
+    async fn snapshot(&self, _run: RunId) -> Option<Vec<u8>> {
+        None
+    }
+
+    /// Puts a snapshot in the place of the one before; none takes it away. It may be lost.
+    async fn put_snapshot(&self, _run: RunId, _snapshot: Option<Vec<u8>>) {}
+
+    /// Tells of something that people want to know.
+    fn note(&self, _note: Note) {}
 
     /// Ends a lease.
     async fn hand_back(&self, run: RunId, token: Token, how: HandBack);
 
-    /// How long a lease lasts unless renewed.
-    fn lease_time(&self) -> Duration;
+    /// Says that the host takes no more work.
+    async fn stop_work(&self);
+
+    /// Says that the host goes, with every lease that it has left.
+    async fn leave(&self);
+
+    /// How often leases are to be renewed.
+    fn heartbeat(&self) -> Duration;
 }
 
 /// How many entries one read of a journal asks for.
 const JOURNAL_PAGE: usize = 1_000;
+/// How long a run rests whose record cannot be read.
+const DAMAGED: Duration = Duration::from_secs(10);
 
-/// The link within one process.
-pub struct LocalLink {
+/// What the links of all hosts share.
+#[derive(Clone)]
+pub struct LinkParts {
     /// The truth.
     pub store: Arc<dyn Store>,
     /// The door to it.
@@ -115,84 +169,153 @@ pub struct LocalLink {
     pub service: Arc<Service>,
 }
 
+/// The link within one process.
+pub struct LocalLink {
+    parts: LinkParts,
+    seat: Seat,
+}
+
+impl LocalLink {
+    /// The link of a host that has joined.
+    #[must_use]
+    pub fn new(parts: LinkParts, seat: Seat) -> Self {
+        Self { parts, seat }
+    }
+
+    /// The work that was taken, if it is for this host.
+    async fn check(&self, taken: Taken) -> Option<Work> {
+        let (run, token) = (taken.run, taken.token);
+        let record = match taken.record.clone() {
+            Some(record) => Ok(Some(record)),
+            None => self.parts.store.record(run).await,
+        };
+        let record = match record {
+            Ok(Some(record)) if record.ready || !record.is_terminal() => record,
+            Ok(_) => {
+                taken.keep();
+                self.hand_back(run, token, HandBack::Idle(None)).await;
+                return None;
+            }
+            Err(error) => {
+                tracing::error!(%run, %error, "the record of a run cannot be read");
+                taken.keep();
+                self.hand_back(run, token, HandBack::Later(DAMAGED)).await;
+                return None;
+            }
+        };
+        if taken.is_for_its_host(&record) {
+            taken.keep();
+            Some(Work { run, token, record })
+        } else {
+            taken.pass_on(record);
+            None
+        }
+    }
+}
+
 #[async_trait]
 impl HostLink for LocalLink {
-    async fn next_work(&self, host: HostId) -> Option<Work> {
+    async fn next_work(&self, free: usize) -> Option<Work> {
+        if free == 0 {
+            // Nothing comes that was not taken.
+            return std::future::pending().await;
+        }
         loop {
-            let Work { run, token, record } = self.dispatch.next(host).await?;
-            let record = match record {
-                Some(record) => Ok(Some(record)),
-                None => self.store.record(run).await,
-            };
-            match record {
-                Ok(Some(record)) if record.ready || !record.is_terminal() => {
-                    return Some(Work { run, token, record });
-                }
-                Ok(_) => self.hand_back(run, token, HandBack::Idle(None)).await,
-                Err(error) => {
-                    tracing::error!(%run, %error, "the record of a run cannot be read");
-                    self.hand_back(run, token, HandBack::Later(Duration::from_secs(10))).await;
-                }
+            let taken = self.parts.dispatch.next(self.seat).await?;
+            if let Some(work) = self.check(taken).await {
+                return Some(work);
             }
         }
     }
 
-    async fn next_moved(&self, host: HostId) -> RunId {
-        self.dispatch.next_moved(host).await
+    async fn next_news(&self) -> News {
+        self.parts.dispatch.next_news(self.seat).await
     }
 
     async fn module(&self, digest: Digest) -> Result<Vec<u8>, LinkError> {
-        let bytes = self.store.module_bytes(digest).await?;
+        let bytes = self.parts.store.module_bytes(digest).await?;
         bytes.ok_or_else(|| LinkError::Corrupt(format!("module {digest} is not in the store")))
     }
 
     async fn record(&self, run: RunId) -> Result<Option<Record>, LinkError> {
-        Ok(self.store.record(run).await?)
+        Ok(self.parts.store.record(run).await?)
     }
 
     async fn journal(&self, run: RunId, from: u64) -> Result<Vec<Entry>, LinkError> {
-        Ok(self.store.journal(run, from, JOURNAL_PAGE).await?)
+        Ok(self.parts.store.journal(run, from, JOURNAL_PAGE).await?)
     }
 
     async fn commit(&self, commit: Commit) -> Result<(), LinkError> {
-        let held = commit.token.is_some_and(|token| self.dispatch.holds(commit.run_id(), token));
+        let run = commit.run_id();
+        let held = commit.token.is_some_and(|token| self.parts.dispatch.holds(run, token));
         if !held {
             return Err(LinkError::LeaseLost);
         }
-        Ok(self.committer.commit(commit).await?)
+        Ok(self.parts.committer.commit(commit).await?)
     }
 
     async fn send(&self, from: RunId, message: Message) -> Result<Reply, LinkError> {
-        self.service.deliver(from, message).await
+        self.parts.service.deliver(from, message).await
     }
 
     async fn progress(&self, run: RunId, op: OpId, progress: Option<Payload>) {
-        self.service.task_progress(run, op, progress);
+        self.parts.service.task_progress(run, op, progress);
     }
 
-    async fn renew(&self, leases: &[(RunId, Token)]) -> Result<Vec<RunId>, LinkError> {
-        Ok(self.dispatch.renew(leases))
+    async fn renew(
+        &self,
+        leases: &[(RunId, Token)],
+        report: Report,
+    ) -> Result<Vec<RunId>, LinkError> {
+        Ok(self.parts.dispatch.renew(self.seat.host, leases, report))
     }
 
     async fn hand_back(&self, run: RunId, token: Token, how: HandBack) {
-        let queued = self.dispatch.hand_back(run, token, &how);
+        let queued = self.parts.dispatch.hand_back(run, token, &how);
         if queued {
             return;
         }
+        let timers = &self.parts.timers;
         match how {
             HandBack::Later(pause) => {
                 let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
-                self.timers.wake_later(run, crate::clock::now().plus(pause_ms));
+                timers.wake_later(run, crate::clock::now().plus(pause_ms));
             }
             // Commits of host and API may have reached the timers out of order, or a wake-up of
             // ours taken the place of this one: whoever had the run last knows best.
-            HandBack::Idle(Some(at)) => self.timers.remind(run, at),
+            HandBack::Idle(Some(at)) => timers.remind(run, at),
             HandBack::Idle(None) | HandBack::Now => {}
         }
     }
 
-    fn lease_time(&self) -> Duration {
-        self.dispatch.lease_time()
+    async fn stop_work(&self) {
+        self.parts.dispatch.stop_work(self.seat);
+    }
+
+    async fn leave(&self) {
+        self.parts.dispatch.leave(self.seat);
+    }
+
+    async fn snapshot(&self, run: RunId) -> Option<Vec<u8>> {
+        let found = self.parts.store.snapshot(run).await;
+        found.unwrap_or_else(|error| {
+            tracing::warn!(%run, %error, "a snapshot cannot be read");
+            None
+        })
+    }
+
+    async fn put_snapshot(&self, run: RunId, snapshot: Option<Vec<u8>>) {
+        if let Err(error) = self.parts.store.put_snapshot(run, snapshot).await {
+            tracing::debug!(%run, %error, "a snapshot cannot be kept");
+        }
+    }
+
+    fn note(&self, note: Note) {
+        self.parts.service.note(note);
+    }
+
+    fn heartbeat(&self) -> Duration {
+        self.parts.dispatch.timing().heartbeat
     }
 }
 

@@ -4,7 +4,9 @@
 use everstep_core::{
     Activation, Digest, Divergence, Entry, Payload, Record, Refusal, Run, Step, Steps,
 };
-use everstep_engine::{ActivationError, Module, RunContext, WorkflowInstance};
+use everstep_engine::{
+    ActivationError, CONFIG_VERSION, Module, RunContext, SnapshotError, WorkflowInstance,
+};
 use std::sync::Arc;
 
 /// Why a replay ended early. Nothing was changed.
@@ -20,6 +22,14 @@ pub enum ReplayError {
         seq: u64,
         /// What happened.
         error: ActivationError,
+    },
+    /// The guest could not be put into a snapshot, or not be brought back from it.
+    #[error("there is no snapshot in front of journal position {seq}: {error}")]
+    Snapshot {
+        /// The position of the delivery.
+        seq: u64,
+        /// What happened.
+        error: SnapshotError,
     },
     /// The journal cannot have come about.
     #[error(transparent)]
@@ -37,6 +47,10 @@ pub struct Replayer {
     activations: u64,
     published: Option<Payload>,
     broke: Option<Step>,
+    /// Where in the code the guest asks for something else; only a traced replay finds out.
+    trace: Option<String>,
+    traced: bool,
+    through_snapshots: bool,
 }
 
 impl Replayer {
@@ -54,7 +68,42 @@ impl Replayer {
             activations: 0,
             published: None,
             broke: None,
+            trace: None,
+            traced: false,
+            through_snapshots: false,
         }
+    }
+
+    /// A replay that goes on where a snapshot of the run was taken: with the guest as it was then, and the
+    /// run as it was.
+    pub(crate) fn going_on(
+        module: &Arc<Module>,
+        record: &Record,
+        run: &Run,
+        instance: WorkflowInstance,
+    ) -> Self {
+        let (input, attempt) = (run.input().clone(), run.record().attempt);
+        let new = Self::new(Arc::clone(module), record, input, attempt);
+        Self { steps: run.steps(), instance: Some(instance), ..new }
+    }
+
+    /// The same replay, which takes longer and finds out where in the code a divergence comes from.
+    #[must_use]
+    pub(crate) fn traced(self) -> Self {
+        Self { traced: true, ..self }
+    }
+
+    /// The same replay, in which another instance takes each activation: it is made from a snapshot of the
+    /// one in front of it.
+    #[must_use]
+    pub(crate) fn through_snapshots(self) -> Self {
+        Self { through_snapshots: true, ..self }
+    }
+
+    /// Where in its code the guest asked for something else; none unless the replay is a traced one that
+    /// ended with a divergence.
+    pub(crate) fn trace(&self) -> Option<&str> {
+        self.trace.as_deref()
     }
 
     /// The step in which the replay ended early.
@@ -89,40 +138,66 @@ impl Replayer {
         }
     }
 
-    /// Replays the last step and hands over the instance, none when the attempt had not begun.
-    ///
-    /// # Errors
-    /// At a difference in the last step.
-    pub fn finish(mut self) -> Result<(Option<WorkflowInstance>, u64), ReplayError> {
-        self.catch_up()?;
-        Ok((self.instance, self.activations))
-    }
-
     fn step(&mut self, step: &Step) -> Result<(), ReplayError> {
         if step.attempt != self.attempt {
             return Ok(());
         }
         let compared = self.compare(step);
-        if compared.is_err() {
+        if let Err(error) = &compared {
             self.broke = Some(step.clone());
+            if let (ReplayError::Divergence(divergence), Some(instance)) =
+                (error, &mut self.instance)
+            {
+                self.trace = instance.take_traces().into_iter().nth(step.index_of(divergence));
+            }
         }
         compared
     }
 
     fn compare(&mut self, step: &Step) -> Result<(), ReplayError> {
+        if self.through_snapshots {
+            self.change_instances()
+                .map_err(|error| ReplayError::Snapshot { seq: step.seq, error })?;
+        }
         let activation =
             self.activate(step).map_err(|error| ReplayError::Guest { seq: step.seq, error })?;
         self.activations += 1;
         if activation.published.is_some() {
             self.published.clone_from(&activation.published);
         }
-        step.check(&activation).map_err(ReplayError::Divergence)
+        step.check(&activation).map_err(ReplayError::Divergence)?;
+        self.check_state(step)
+    }
+
+    /// Looks into the guest only where an audit did, because that takes time.
+    fn check_state(&mut self, step: &Step) -> Result<(), ReplayError> {
+        let Some(instance) = self.instance.as_mut().filter(|_| step.audited.is_some()) else {
+            return Ok(());
+        };
+        let guest = |error| ReplayError::Guest { seq: step.seq, error };
+        match instance.state_hash().map_err(guest)? {
+            None => Ok(()),
+            Some(hash) => step
+                .check_state(self.module.digest(), CONFIG_VERSION, hash)
+                .map_err(ReplayError::Divergence),
+        }
+    }
+
+    fn change_instances(&mut self) -> Result<(), SnapshotError> {
+        let Some(mut instance) = self.instance.take() else { return Ok(()) };
+        let snapshot = instance.snapshot()?;
+        drop(instance);
+        self.instance = Some(self.module.restore(self.context.clone(), &snapshot)?);
+        Ok(())
     }
 
     fn activate(&mut self, step: &Step) -> Result<Activation, ActivationError> {
         let instance = match &mut self.instance {
             Some(instance) => instance,
-            none => none.insert(self.module.instantiate(self.context.clone())?),
+            none => none.insert(match self.traced {
+                true => self.module.instantiate_traced(self.context.clone())?,
+                false => self.module.instantiate(self.context.clone())?,
+            }),
         };
         instance.replay(step, &self.input)
     }
@@ -153,12 +228,12 @@ pub fn verify(
     journal: &[Entry],
     first: u64,
 ) -> Result<Verified, ReplayError> {
-    Ok(audit(module, journal, first)?.0)
+    Ok(audit(module, journal, first, false)?.0)
 }
 
 /// [`verify`], and the hash of the guest's state behind the last activation; none when the attempt
-/// had not begun, or when the module's engine has no
-/// [`state_hashes`](everstep_engine::EngineOptions::state_hashes).
+/// had not begun, or when the module keeps state where no probe reaches. `through_snapshots` puts the
+/// guest into a snapshot behind each activation, and goes on from that.
 ///
 /// # Errors
 /// See [`verify`].
@@ -166,11 +241,15 @@ pub fn audit(
     module: &Arc<Module>,
     journal: &[Entry],
     first: u64,
+    through_snapshots: bool,
 ) -> Result<(Verified, Option<Digest>), ReplayError> {
     let run = Run::fold(journal, first)?;
     let (record, entries) = (run.record(), journal.len() as u64);
     let mut replayer =
         Replayer::new(Arc::clone(module), record, run.input().clone(), record.attempt);
+    if through_snapshots {
+        replayer = replayer.through_snapshots();
+    }
     for entry in journal {
         replayer.push(entry)?;
     }

@@ -5,13 +5,13 @@
 
 use crate::api;
 use crate::committer::Committer;
-use crate::dispatch::Dispatch;
+use crate::dispatch::{Dispatch, Introduction, Timing};
 use crate::host::{self, HostOptions};
 use crate::hub::Hub;
-use crate::link::LocalLink;
+use crate::link::{HostLink, LinkParts, LocalLink};
 use crate::retention::{self, RetentionOptions};
 use crate::schedules;
-use crate::service::{Service, ServiceOptions, ServiceParts};
+use crate::service::{SelfCheckOptions, Service, ServiceOptions, ServiceParts, selfcheck};
 use crate::timers::Timers;
 use everstep_engine::{Engine, EngineError, EngineOptions, Secrets};
 use everstep_store::{Embedded, EmbeddedOptions, Store, StoreError};
@@ -35,12 +35,14 @@ pub struct ServerOptions {
     pub host: Option<HostOptions>,
     /// The bounds of requests and runs.
     pub service: ServiceOptions,
-    /// How long a lease lasts unless it is renewed.
-    pub lease: Duration,
+    /// How long leases last and how often they are renewed.
+    pub timing: Timing,
     /// How long runs are kept after their end.
     pub retention: RetentionOptions,
     /// What tasks may ask for by name, if their module's grants say so.
     pub secrets: Secrets,
+    /// How often a finished run is executed again and compared.
+    pub self_check: SelfCheckOptions,
     /// Threads of the host; none for one per processor.
     pub host_threads: Option<usize>,
 }
@@ -54,9 +56,10 @@ impl ServerOptions {
             data,
             host: Some(HostOptions::default()),
             service: ServiceOptions::default(),
-            lease: Duration::from_secs(15),
+            timing: Timing::default(),
             retention: RetentionOptions::default(),
             secrets: Secrets::default(),
+            self_check: SelfCheckOptions::default(),
             host_threads: None,
         }
     }
@@ -97,7 +100,7 @@ impl ServerError {
     }
 }
 
-/// How often expired leases are looked for, and an overflown queue is refilled.
+/// How often, at least, expired leases are looked for, and an overflown queue is refilled.
 const SWEEP: Duration = Duration::from_millis(500);
 /// How long clients may take to finish their requests when the server goes down.
 const GOODBYE: Duration = Duration::from_secs(3);
@@ -134,8 +137,14 @@ impl Server {
             .map_err(|error| ServerError::Listen { address: listen, error })?;
         let store: Arc<dyn Store> =
             Arc::new(Embedded::open(EmbeddedOptions { path: options.data.clone() })?);
-        let engine = Arc::new(Engine::new(engine_options(&options))?);
-        let dispatch = Arc::new(Dispatch::new(options.lease, store.epoch() << TOKENS_PER_EPOCH));
+        let most = usize::try_from(options.service.module_bytes_max).unwrap_or(usize::MAX);
+        let engine = Arc::new(Engine::new(EngineOptions {
+            cache_dir: Some(options.data.join("modules")),
+            limits: options.service.limits,
+            module_bytes_max: most,
+            ..engine_options(&options.host.clone().unwrap_or_default(), options.secrets.clone())
+        })?);
+        let dispatch = Arc::new(Dispatch::new(options.timing, store.epoch() << TOKENS_PER_EPOCH));
         dispatch.refill(&store).await?;
         let (hub, timers) = (Hub::new(), Arc::new(Timers::default()));
         let committer = Arc::new(Committer::new(
@@ -153,15 +162,16 @@ impl Server {
         };
         let service = Arc::new(Service::new(parts, options.service.clone()));
         let (draining, drained) = watch::channel(false);
+        let links = LinkParts {
+            store: Arc::clone(&store),
+            committer,
+            dispatch: Arc::clone(&dispatch),
+            timers: Arc::clone(&timers),
+            service: Arc::clone(&service),
+        };
         let host = match options.host {
             Some(bounds) => {
-                let link = Arc::new(LocalLink {
-                    store: Arc::clone(&store),
-                    committer,
-                    dispatch: Arc::clone(&dispatch),
-                    timers: Arc::clone(&timers),
-                    service: Arc::clone(&service),
-                });
+                let link: Vec<Arc<dyn HostLink>> = vec![Arc::new(here(&links, bounds.concurrency))];
                 let threads = host_runtime(options.host_threads).map_err(ServerError::Threads)?;
                 let control = tokio::runtime::Handle::current();
                 let serving =
@@ -177,10 +187,12 @@ impl Server {
                 Arc::clone(&dispatch),
             )),
             tokio::spawn(sweep(Arc::clone(&store), Arc::clone(&dispatch))),
+            tokio::spawn(serve_homes(Arc::clone(&dispatch))),
             tokio::spawn(retention::serve(Arc::clone(&store), options.retention)),
             tokio::spawn(schedules::serve(Arc::clone(&service))),
+            tokio::spawn(selfcheck::serve(Arc::clone(&service), options.self_check)),
         ];
-        let http = tokio::spawn(serve_http(listener, Arc::clone(&service), drained));
+        let http = tokio::spawn(serve_http(listener, links, drained));
         Ok(Self { address, store, service, dispatch, hub, draining, http, background, host })
     }
 
@@ -230,21 +242,26 @@ impl Server {
     }
 }
 
-fn engine_options(options: &ServerOptions) -> EngineOptions {
-    let host = options.host.clone().unwrap_or_default();
+/// The link of the host in this process.
+fn here(links: &LinkParts, concurrency: usize) -> LocalLink {
+    let introduction =
+        Introduction { name: "server".into(), concurrency, ..Introduction::default() };
+    let joined = links.dispatch.join(introduction, &[]);
+    LocalLink::new(links.clone(), joined.seat)
+}
+
+/// The engine of a host with these bounds.
+pub(crate) fn engine_options(host: &HostOptions, secrets: Secrets) -> EngineOptions {
     let count = |instances: usize| u32::try_from(instances).unwrap_or(u32::MAX);
     EngineOptions {
-        cache_dir: Some(options.data.join("modules")),
-        limits: options.service.limits,
-        module_bytes_max: usize::try_from(options.service.module_bytes_max).unwrap_or(usize::MAX),
         max_instances: count(host.concurrency + host.warm_instances + SPARE_INSTANCES),
         max_tasks: count(host.task_concurrency),
-        secrets: options.secrets.clone(),
+        secrets,
         ..EngineOptions::default()
     }
 }
 
-fn host_runtime(threads: Option<usize>) -> std::io::Result<Runtime> {
+pub(crate) fn host_runtime(threads: Option<usize>) -> std::io::Result<Runtime> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     if let Some(threads) = threads {
         builder.worker_threads(threads.max(1));
@@ -258,7 +275,7 @@ async fn serve_timers(timers: Arc<Timers>, store: Arc<dyn Store>, dispatch: Arc<
 }
 
 async fn sweep(store: Arc<dyn Store>, dispatch: Arc<Dispatch>) {
-    let mut ticks = tokio::time::interval(SWEEP);
+    let mut ticks = tokio::time::interval(SWEEP.min(dispatch.timing().heartbeat / 4));
     loop {
         ticks.tick().await;
         dispatch.expire_leases();
@@ -268,8 +285,13 @@ async fn sweep(store: Arc<dyn Store>, dispatch: Arc<Dispatch>) {
     }
 }
 
-async fn serve_http(listener: TcpListener, service: Arc<Service>, drained: watch::Receiver<bool>) {
-    let router = api::router(service, drained.clone());
+async fn serve_homes(dispatch: Arc<Dispatch>) {
+    dispatch.serve_homes().await;
+}
+
+async fn serve_http(listener: TcpListener, links: LinkParts, drained: watch::Receiver<bool>) {
+    let router = api::router(links, drained.clone());
+    let router = router.into_make_service_with_connect_info::<SocketAddr>();
     let mut until = drained;
     let stop = async move {
         // An error means that the server is gone, which ends the wait just as well.

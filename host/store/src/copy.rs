@@ -3,7 +3,8 @@
 //!
 //! A run is written by ordinary commits, so that the other store needs to know nothing of this. Leases
 //! are not moved: tokens begin anew. A run that needs a host goes to where its last change puts it in the
-//! line of those. At the end both stores are read and compared, run by run.
+//! line of those. Snapshots are not moved either: they are a cache, which the servers on the new store fill
+//! again. At the end both stores are read and compared, run by run.
 
 use crate::codec::encode;
 use crate::{

@@ -44,6 +44,7 @@ struct Shelves {
     ended: BTreeSet<Ended>,
     /// Runs that there have ever been; numbers are never used again.
     numbered: u64,
+    snapshots: BTreeMap<RunId, Vec<u8>>,
     modules: Vec<(ModuleRecord, Vec<u8>)>,
     publications: BTreeMap<String, Publication>,
     /// By number, in the order in which they were made.
@@ -151,6 +152,7 @@ impl Shelves {
         let Some(ended) = &kept.ended else { return Err(StoreError::NotEnded) };
         self.ended.remove(ended);
         self.by_start.remove(&kept.place);
+        self.snapshots.remove(&id);
         self.runs.remove(&id);
         Ok(true)
     }
@@ -373,6 +375,19 @@ impl Store for Memory {
         let mut shelves = self.open()?;
         let no = shelves.schedule_no(id);
         Ok(no.and_then(|no| shelves.schedules.remove(&no)).is_some())
+    }
+
+    async fn snapshot(&self, run: RunId) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.open()?.snapshots.get(&run).cloned())
+    }
+
+    async fn put_snapshot(&self, run: RunId, snapshot: Option<Vec<u8>>) -> Result<(), StoreError> {
+        let mut shelves = self.open()?;
+        match snapshot {
+            Some(bytes) => drop(shelves.snapshots.insert(run, bytes)),
+            None => drop(shelves.snapshots.remove(&run)),
+        }
+        Ok(())
     }
 
     fn epoch(&self) -> u64 {

@@ -42,7 +42,9 @@ pub struct PublicationChange {
 }
 
 impl NewModule {
-    pub(crate) fn record(&self, digest: Digest) -> ModuleRecord {
+    /// What will be known of it.
+    #[must_use]
+    pub fn record(&self, digest: Digest) -> ModuleRecord {
         ModuleRecord {
             digest,
             size: self.bytes.len() as u64,

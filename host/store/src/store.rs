@@ -195,6 +195,21 @@ pub trait Store: Send + Sync + 'static {
     /// `Unavailable`.
     async fn delete_schedule(&self, id: ScheduleId) -> Result<bool, StoreError>;
 
+    /// The snapshot that was put for a run last; none when there is none, or it was lost. Whoever gets it
+    /// checks that it is what was written.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    async fn snapshot(&self, run: RunId) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// Puts a snapshot of a run in the place of the one before; none takes it away. It is a cache: it
+    /// need not be durable, may be lost at any time, and goes with its run at the latest.
+    ///
+    /// # Errors
+    /// `TooLarge` when there is no room for it; `Unavailable`. There may be none afterwards, or still the
+    /// one before.
+    async fn put_snapshot(&self, run: RunId, snapshot: Option<Vec<u8>>) -> Result<(), StoreError>;
+
     /// A number that is larger, durably, each time the data is opened. Tokens of leases begin with
     /// it, so that none from before a restart can pass for a newer one.
     fn epoch(&self) -> u64;

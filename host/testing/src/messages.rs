@@ -103,6 +103,7 @@ impl World {
             retry: body.retry.or(workflow.retry),
             timeout_ms: body.timeout_ms.or(workflow.timeout_ms),
             tags: body.tags,
+            pool: body.pool,
         };
         let request = StartRequest {
             id,

@@ -2,7 +2,7 @@
 
 use crate::replay::Replay;
 use crate::world::World;
-use everstep_core::event::StuckCause;
+use everstep_core::StuckCause;
 use everstep_core::{Entry, Failure, LogLine, RunId, RunState};
 use serde_json::Value;
 

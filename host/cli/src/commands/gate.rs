@@ -96,6 +96,11 @@ fn lines(report: &UpgradeReport) -> Vec<String> {
         lines.push(format!("    for example run {}", group.example));
         let example = findings.iter().find(|finding| finding.run == group.example);
         lines.extend(example.into_iter().flat_map(details));
+        if !group.backtrace.is_empty() {
+            lines.push("      asked for at".to_owned());
+        }
+        let frames = group.backtrace.iter().map(|frame| text::one_line(frame.trim_start(), 160));
+        lines.extend(frames.map(|frame| format!("        {frame}")));
     }
     lines.push(match moved {
         0 => "nothing was changed".to_owned(),
@@ -131,6 +136,10 @@ mod tests {
                 summary: "the journal has task `charge`, the module asks for nothing".into(),
                 runs: 3,
                 example: run,
+                backtrace: vec![
+                    "  7:  0x3f2 - order.wasm!ship".into(),
+                    "      at src/lib.rs:31:9".into(),
+                ],
             }],
             findings: vec![Finding { run, code, message, divergence: None }],
             elapsed_ms: 812,

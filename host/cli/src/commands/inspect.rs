@@ -27,13 +27,15 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(context: &Context, args: Args) -> Ended {
-    let module = load(&context.output, &args.file, false).await?;
+    let module = load(&context.output, &args.file).await?;
     if context.output.is_json() {
         context.output.value(&serde_json::json!({
             "digest": module.digest(),
             "size": module.size(),
             "imports": module.imports(),
             "manifest": **module.manifest(),
+            "snapshots": module.unsound().is_none(),
+            "unsound": module.unsound(),
         }))?;
     } else {
         for line in described(&module, context.output.paint) {
@@ -44,22 +46,16 @@ pub(crate) async fn run(context: &Context, args: Args) -> Ended {
 }
 
 /// Reads, checks and compiles a component.
-pub(crate) async fn load(
-    output: &Output,
-    file: &Path,
-    state_hashes: bool,
-) -> Result<Arc<Module>, Failure> {
+pub(crate) async fn load(output: &Output, file: &Path) -> Result<Arc<Module>, Failure> {
     let bytes = read(file)?;
     let _progress = output.spinner(format!("compiling {}", file.display()));
-    compile(bytes, state_hashes).await
+    compile(bytes).await
 }
 
-/// Checks and compiles a component, away from the threads that serve the terminal; with probes for
-/// hashes of its memory when they are wanted.
-pub(crate) async fn compile(bytes: Vec<u8>, state_hashes: bool) -> Result<Arc<Module>, Failure> {
+/// Checks and compiles a component, away from the threads that serve the terminal.
+pub(crate) async fn compile(bytes: Vec<u8>) -> Result<Arc<Module>, Failure> {
     // One guest runs here, so there is no need to reserve room for a thousand.
-    let options =
-        EngineOptions { max_instances: 4, max_tasks: 1, state_hashes, ..EngineOptions::default() };
+    let options = EngineOptions { max_instances: 4, max_tasks: 1, ..EngineOptions::default() };
     let compiled = tokio::task::spawn_blocking(move || {
         let engine =
             Engine::new(options).map_err(|e| Failure::new("engine.setup", e.to_string()))?;
@@ -70,10 +66,12 @@ pub(crate) async fn compile(bytes: Vec<u8>, state_hashes: bool) -> Result<Arc<Mo
 
 fn described(module: &Module, paint: Paint) -> Vec<String> {
     let size = u64::try_from(module.size()).unwrap_or(u64::MAX);
+    let snapshots = module.unsound().map_or("yes".to_owned(), |why| format!("no: {why}"));
     let head = [
         vec![paint.faint("digest"), module.digest().to_string()],
         vec![paint.faint("size"), text::bytes(size)],
         vec![paint.faint("built by"), text::one_line(&module.manifest().sdk, 80)],
+        vec![paint.faint("snapshots"), snapshots],
     ];
     let mut lines = text::table(&head);
     lines.extend(definitions(module.manifest(), paint));

@@ -7,6 +7,8 @@ pub(crate) mod dev;
 pub(crate) mod doctor;
 pub(crate) mod event;
 mod gate;
+pub(crate) mod host;
+pub(crate) mod hosts;
 pub(crate) mod inspect;
 pub(crate) mod modules;
 pub(crate) mod new;
@@ -27,6 +29,8 @@ pub(crate) async fn run(context: &Context, verb: Verb) -> Ended {
         Verb::Build(args) => build::run(context, args).await,
         Verb::Inspect(args) => inspect::run(context, args).await,
         Verb::Server(args) => server::run(context, args).await,
+        Verb::Host(args) => host::run(context, args).await,
+        Verb::Hosts(verb) => hosts::run(context, verb).await,
         Verb::Upload(args) => upload::run(context, args).await,
         Verb::Start(args) => start::run(context, args).await,
         Verb::Modules(verb) => modules::run(context, verb).await,

@@ -5,7 +5,10 @@ use crate::context::Context;
 use crate::durations;
 use crate::exit::{Ended, Exit, Failure};
 use crate::output::Output;
-use everstep_server::{HostOptions, RetentionOptions, Secrets, Server, ServerError, ServerOptions};
+use everstep_server::{
+    HostOptions, RetentionOptions, Secrets, SelfCheckOptions, Server, ServerError, ServerOptions,
+    Timing,
+};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -27,6 +30,7 @@ Examples:
   everstep server --listen 0.0.0.0:9090 --store /var/lib/everstep
   everstep server --listen 127.0.0.1:0 --json
   everstep server --secret MAIL_TOKEN --secret STRIPE_KEY=@/run/secrets/stripe
+  everstep server --audit --self-check 10s
   everstep server --retention 90d --retention-workflow ping=1d --retention-export /var/lib/everstep/old")]
 pub(crate) struct Args {
     /// Address and port; port 0 takes a free one
@@ -45,13 +49,27 @@ pub(crate) struct Args {
     /// A secret for tasks that ask for it: from a file, or from the variable of that name (repeat
     /// for more)
     #[arg(long = "secret", value_name = "NAME[=@FILE]", value_parser = parse_secret)]
-    secrets: Vec<(String, String)>,
+    secrets: Vec<Secret>,
+    /// How long a host may have a run without being heard of; else three heartbeats
+    #[arg(long, value_name = "DURATION", value_parser = durations::parse)]
+    lease: Option<Duration>,
+    /// How often hosts and server let each other hear of them; else 5s, or a third of the lease
+    #[arg(long, value_name = "DURATION", value_parser = durations::parse)]
+    heartbeat: Option<Duration>,
+    #[command(flatten)]
+    memory: Memory,
+    /// How often a finished run is executed again and compared, or `never`
+    #[arg(long, value_name = "DURATION|never", default_value = "1m", value_parser = parse_kept)]
+    self_check: Kept,
     #[command(flatten)]
     retention: Retention,
 }
 
+/// A secret's name and value.
+pub(super) type Secret = (String, String);
+
 /// A secret is not typed: a command line can be seen by everybody on the machine.
-fn parse_secret(text: &str) -> Result<(String, String), String> {
+pub(super) fn parse_secret(text: &str) -> Result<Secret, String> {
     let value = match text.split_once('=') {
         None => std::env::var(text).map_err(|_| format!("there is no variable `{text}`"))?,
         Some((_, file)) => {
@@ -62,6 +80,35 @@ fn parse_secret(text: &str) -> Result<(String, String), String> {
     };
     let name = text.split_once('=').map_or(text, |(name, _)| name);
     Ok((name.to_owned(), value))
+}
+
+/// What a host does with the memory of its guests.
+#[derive(Debug, clap::Args)]
+pub(super) struct Memory {
+    /// Record in the journals a hash of what each activation leaves of its guest; replays compare it
+    #[arg(long)]
+    audit: bool,
+    /// The part of the time of activations that memory snapshots may take; 0 takes none
+    #[arg(long, value_name = "0..1", default_value = "0.05", value_parser = parse_share)]
+    snapshot_share: f64,
+    /// The megabytes of memory snapshots that may be written in a second, on average
+    #[arg(long, value_name = "MB", default_value_t = 32)]
+    snapshot_mb: u64,
+}
+
+impl Memory {
+    pub(super) fn apply(&self, host: &mut HostOptions) {
+        host.audit = self.audit;
+        host.snapshot_share = self.snapshot_share;
+        host.snapshot_bytes = self.snapshot_mb.saturating_mul(1_000_000);
+    }
+}
+
+pub(super) fn parse_share(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
+        _ => Err("it is no number between 0 and 1".into()),
+    }
 }
 
 /// What becomes of runs that have ended.
@@ -79,7 +126,7 @@ struct Retention {
     retention_export: Option<PathBuf>,
 }
 
-/// How long runs are kept; none for ever.
+/// A duration, or never.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Kept(Option<Duration>);
 
@@ -116,9 +163,12 @@ pub(crate) async fn run(context: &Context, args: Args) -> Ended {
         if let Some(concurrency) = args.concurrency {
             host.concurrency = concurrency as usize;
         }
+        args.memory.apply(&mut host);
         host
     });
+    options.timing = timing(args.lease, args.heartbeat)?;
     options.retention = args.retention.options();
+    options.self_check = SelfCheckOptions { every: args.self_check.0 };
     options.secrets = Secrets::new(args.secrets.into_iter().collect());
     log_to_stderr(output);
     let server = start(options).await?;
@@ -161,15 +211,43 @@ pub(super) fn url(server: &Server) -> String {
     format!("http://{address}")
 }
 
+/// The shortest heartbeat.
+const SHORTEST_HEARTBEAT: Duration = Duration::from_millis(100);
+
+/// How long leases last and how often they are renewed: what is not said follows from the other.
+fn timing(lease: Option<Duration>, heartbeat: Option<Duration>) -> Result<Timing, Failure> {
+    let usual = Timing::default();
+    let timing = match (lease, heartbeat) {
+        (None, None) => usual,
+        (Some(lease), None) => Timing { lease, heartbeat: lease / 3 },
+        (None, Some(heartbeat)) => Timing { lease: heartbeat.saturating_mul(3), heartbeat },
+        (Some(lease), Some(heartbeat)) => Timing { lease, heartbeat },
+    };
+    if timing.heartbeat < SHORTEST_HEARTBEAT || timing.heartbeat.saturating_mul(2) > timing.lease {
+        let Timing { lease, heartbeat } = timing;
+        let (lease, heartbeat) = (durations::short(lease), durations::short(heartbeat));
+        let why = format!("a lease of {lease} and a heartbeat of {heartbeat} do not go together");
+        return Err(Failure::usage("option.invalid", why).fix(
+            "let the lease be at least two heartbeats, better three, and a heartbeat at least 100ms",
+        ));
+    }
+    Ok(timing)
+}
+
 /// Ends the server gracefully, unless a second signal comes.
 pub(super) async fn shut_down(output: &Output, server: Server) -> Ended {
     output.note("shutting down; once more stops at once");
+    unless_impatient(server.shutdown()).await.map(|()| Exit::Done)
+}
+
+/// Waits for the end, unless a second signal comes.
+pub(super) async fn unless_impatient(ending: impl Future<Output = ()>) -> Result<(), Failure> {
     let again = async {
         tokio::time::sleep(ECHO).await;
         stop_signal().await
     };
     tokio::select! {
-        () = server.shutdown() => Ok(Exit::Done),
+        () = ending => Ok(()),
         signal = again => {
             signal?;
             Err(Failure::new("server.interrupted", "stopped before everything had ended"))
@@ -229,6 +307,19 @@ mod tests {
         assert_eq!((name.as_str(), kept), ("a=b", Kept(Some(Duration::from_secs(3_600)))));
         assert!(parse_kept("always").unwrap_err().contains("not a duration"));
         assert!(parse_kept_of("=1h").unwrap_err().contains("NAME=DURATION"));
+    }
+
+    #[test]
+    fn lease_and_heartbeat_go_together() {
+        let (second, whole) = (Duration::from_secs(1), |s| Some(Duration::from_secs(s)));
+        assert_eq!(timing(None, None).unwrap(), Timing::default());
+        assert_eq!(timing(whole(6), None).unwrap().heartbeat, second * 2);
+        assert_eq!(timing(None, whole(2)).unwrap().lease, second * 6);
+        assert_eq!(timing(whole(6), whole(1)).unwrap().heartbeat, second);
+        for (lease, heartbeat) in [(whole(3), whole(2)), (whole(0), None), (None, whole(0))] {
+            let refused = timing(lease, heartbeat).unwrap_err();
+            assert_eq!(refused.report.unwrap().code, "option.invalid", "{lease:?} {heartbeat:?}");
+        }
     }
 
     #[test]

@@ -17,6 +17,7 @@ use std::time::Duration;
   everstep start payment --input @order.json --key order-4711 --wait
   everstep start payment --input @order.json --key-template 'order-${id}'
   everstep start morning --delay 8h --tag team=growth
+  everstep start report --pool large
   generate-report-options | everstep start report --input - --wait --wait-timeout 5m")]
 pub(crate) struct Args {
     /// The workflow's name
@@ -48,6 +49,9 @@ pub(crate) struct Args {
     /// Searchable label (repeat for more)
     #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = parse_tag)]
     tags: Vec<(String, String)>,
+    /// Only hosts that serve this pool may have the run (`everstep host --pool`)
+    #[arg(long, value_name = "NAME")]
+    pool: Option<String>,
     /// Wait until the run ends; exit with 1 when it did not complete
     #[arg(long)]
     wait: bool,
@@ -122,6 +126,7 @@ fn body(args: Args) -> Result<StartBody, Failure> {
         retry: args.retry.policy(),
         timeout_ms: args.timeout.map(durations::millis),
         tags: args.tags.into_iter().collect(),
+        pool: args.pool,
     })
 }
 
@@ -202,6 +207,8 @@ mod tests {
             "1h30m",
             "--timeout",
             "2d",
+            "--pool",
+            "gpu",
             "--tag",
             "a=b",
             "--tag",
@@ -213,6 +220,7 @@ mod tests {
         assert_eq!(body.input.unwrap().as_str(), "{\"a\": 1}");
         assert_eq!(body.delay_ms, Some(5_400_000));
         assert_eq!(body.timeout_ms, Some(172_800_000));
+        assert_eq!(body.pool.as_deref(), Some("gpu"));
         assert_eq!(body.tags["c"], "d=e");
         assert_eq!(body.on_conflict, OnConflict::Error);
         assert_eq!(body.retry.unwrap().max_attempts(), 3);

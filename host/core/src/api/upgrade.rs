@@ -63,6 +63,10 @@ pub struct FindingGroup {
     pub runs: u64,
     /// One of them.
     pub example: RunId,
+    /// Where in its code the module asks that run's journal for something else, as far as the module's
+    /// debug information tells: the innermost function first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub backtrace: Vec<String>,
 }
 
 /// Why a run cannot go on on another module.

@@ -120,7 +120,7 @@ impl Run {
             | JournalEvent::EventAwaited { .. }
             | JournalEvent::EventSent { .. }
             | JournalEvent::ChildScheduled { .. }) => self.registered(event, at)?,
-            JournalEvent::ValueRecorded { .. } => {}
+            JournalEvent::ValueRecorded { .. } | JournalEvent::StateHashed { .. } => {}
             JournalEvent::OperationCancelled { op } => self.given_up(*op),
             JournalEvent::TaskAttemptFailed { op, failure, retry_at, progress, .. } => {
                 let (failure, progress) = (failure.clone(), progress.clone());

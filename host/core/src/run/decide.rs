@@ -3,7 +3,9 @@
 
 use super::operations::Pending;
 use super::{RUN_TIMEOUT, Run};
-use crate::event::{AttemptCount, Entry, JournalEvent, StuckCause};
+use crate::StuckCause;
+use crate::event::{AttemptCount, Entry, JournalEvent};
+use crate::record::ModuleRef;
 use crate::transitions::{self, Trigger};
 use crate::{
     Activation, Command, Commit, Completion, Deferred, Delivery, Failure, LogLine, MessageId,
@@ -230,6 +232,11 @@ impl Run {
     ) -> Result<(), Refusal> {
         let at = delivery.at;
         self.push(at, self.delivered(delivery)?, entries)?;
+        if activation.state.is_some() {
+            let ModuleRef { digest: module, engine, .. } = self.record.origin.module();
+            let event = JournalEvent::StateHashed { module, engine, hash: activation.state };
+            self.push(at, event, entries)?;
+        }
         for command in &activation.commands {
             let event = self.commanded(command, at);
             self.push(at, event, entries)?;

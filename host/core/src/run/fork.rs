@@ -189,8 +189,11 @@ impl Draft {
         let end = replay::step_end(journal, usize::try_from(at - first).unwrap_or(usize::MAX));
         let mut entries = journal[..end].to_vec();
         for entry in &mut entries {
-            if let JournalEvent::Delivered { seq, .. } = &mut entry.event {
-                *seq = seq.saturating_sub(first);
+            match &mut entry.event {
+                JournalEvent::Delivered { seq, .. } => *seq = seq.saturating_sub(first),
+                // The fork's guest may be told other things.
+                JournalEvent::StateHashed { hash, .. } => *hash = None,
+                _ => {}
             }
         }
         let mut draft = Self { entries, first, edits: Vec::new() };

@@ -1,10 +1,11 @@
 //! Events that have been received and not yet waited for, in the order in which they came.
 
 use crate::{Deferred, Payload, Timestamp, UserEvent};
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 
 /// An event that has been received.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Mail {
     /// Where it stands in the journal.
     pub(super) at: Deferred,
@@ -14,7 +15,7 @@ pub(super) struct Mail {
 }
 
 /// See the module.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub(super) struct Mailbox {
     by_name: BTreeMap<String, VecDeque<Mail>>,
     len: usize,
@@ -48,6 +49,11 @@ impl Mailbox {
         }
         self.len -= 1;
         Some(data)
+    }
+
+    /// What there is, by where it stands in the journal.
+    pub(super) fn by_place(&self) -> impl Iterator<Item = (Deferred, Payload)> {
+        self.by_name.values().flatten().map(|mail| (mail.at, mail.data.clone()))
     }
 
     /// All events in order, for a journal that begins anew.

@@ -14,6 +14,7 @@ mod decide;
 mod external;
 mod fork;
 mod identity;
+mod image;
 mod mailbox;
 mod operations;
 mod outbox;
@@ -22,11 +23,13 @@ mod reuse;
 pub use decide::{Finished, Input};
 pub use external::{External, external};
 pub use fork::{Draft, Edit, EditTarget, ForkRefusal, ForkRequest, Forked};
+pub use image::RunImage;
 pub use operations::TaskCall;
 
 use crate::activation::{CommandIdentity, CommandKind};
 use crate::event::JournalEvent;
 use crate::record::{QueueReason, RetryCause};
+use crate::replay::Steps;
 use crate::{
     Completion, Deferred, Delivery, Entry, Failure, Message, MessageId, OpId, OpResult, Payload,
     Record, Refusal, RunState, Timestamp,
@@ -162,6 +165,12 @@ impl Run {
         Ok(())
     }
 
+    /// When the last entry of the journal was decided.
+    #[must_use]
+    pub fn last_at(&self) -> Timestamp {
+        self.last_at
+    }
+
     /// The summary as of the last change.
     #[must_use]
     pub fn record(&self) -> &Record {
@@ -172,6 +181,13 @@ impl Run {
     #[must_use]
     pub fn input(&self) -> &Payload {
         &self.input
+    }
+
+    /// Steps of what the journal will have from here on, for a replay that goes on.
+    #[must_use]
+    pub fn steps(&self) -> Steps {
+        let events = self.mailbox.by_place().collect();
+        Steps::going_on(&self.record, self.waiting.clone(), events)
     }
 
     /// Whether this operation awaits its completion.

@@ -2,14 +2,15 @@
 //! time, so that a run with ten thousand pending operations pays for each only once.
 
 use super::identity::{child_identity, named_identity, send_identity, task_identity};
+use crate::StuckCause;
 use crate::activation::{CommandIdentity, CommandKind};
 use crate::api::OperationView;
-use crate::event::StuckCause;
 use crate::record::RetryCause;
 use crate::{
     Failure, InputHash, OnParentEnd, OpId, OpResult, Payload, RunId, RunState, TaskOptions,
     Timestamp,
 };
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A task attempt to execute.
@@ -34,7 +35,7 @@ pub struct TaskCall {
 }
 
 /// An operation that awaits its completion.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) enum Pending {
     Task(PendingTask),
     Timer { name: String, due: Timestamp },
@@ -43,7 +44,7 @@ pub(super) enum Pending {
     Child(PendingChild),
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct PendingChild {
     pub(super) run: RunId,
     pub(super) workflow: String,
@@ -83,7 +84,7 @@ impl Pending {
     }
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct PendingTask {
     pub(super) name: String,
     pub(super) input: Payload,
@@ -141,6 +142,11 @@ impl Operations {
         self.pending.len()
     }
 
+    /// What is pending, by operation.
+    pub(super) fn all(&self) -> Vec<(OpId, Pending)> {
+        self.pending.iter().map(|(op, pending)| (*op, pending.clone())).collect()
+    }
+
     pub(super) fn get(&self, op: OpId) -> Option<&Pending> {
         self.pending.get(&op)
     }
@@ -152,9 +158,12 @@ impl Operations {
             self.timers.insert((due, op));
         }
         match &operation {
-            Pending::Task(_) => {
+            Pending::Task(task) => {
                 self.worked_on += 1;
-                if !answered {
+                if let Some((at, _)) = &task.retry {
+                    self.retries.insert((*at, op));
+                    self.unreleased.insert((*at, op));
+                } else if !answered {
                     self.startable.insert(op);
                 }
             }

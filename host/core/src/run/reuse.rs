@@ -4,9 +4,10 @@
 
 use crate::activation::CommandIdentity;
 use crate::{OpId, OpResult};
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub(super) struct Reuse {
     enabled: bool,
     /// What completed in the current attempt.

@@ -44,6 +44,12 @@ struct Bench {
     run: Run,
     /// The last commit came from outside.
     outside: bool,
+    /// The run as it was some time ago, as a snapshot keeps it.
+    image: Vec<u8>,
+}
+
+fn packed(run: &Run) -> Vec<u8> {
+    rmp_serde::to_vec_named(&RunImage::from(run)).unwrap()
 }
 
 impl Bench {
@@ -51,7 +57,8 @@ impl Bench {
         let commit = Run::start(request(options), t(0));
         let run = Run::begin(commit.entries.first(), 0, false).unwrap();
         assert_eq!(run.record(), &commit.record);
-        Self { journal: commit.entries, stored: commit.record, run, outside: false }
+        let image = packed(&run);
+        Self { journal: commit.entries, stored: commit.record, run, outside: false, image }
     }
 
     fn commit(&mut self, commit: Commit) {

@@ -85,6 +85,9 @@ pub struct ScheduledStart {
     /// Searchable labels.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tags: BTreeMap<String, String>,
+    /// Only hosts that serve this pool may have its runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<String>,
 }
 
 impl ScheduledStart {
@@ -98,6 +101,7 @@ impl ScheduledStart {
             retry: None,
             timeout_ms: None,
             tags: BTreeMap::new(),
+            pool: None,
         }
     }
 }
@@ -263,6 +267,7 @@ impl Schedule {
             retry: start.retry,
             timeout_ms: start.timeout_ms,
             tags,
+            pool: start.pool,
             ..StartBody::new(start.workflow)
         }
     }

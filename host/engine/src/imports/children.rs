@@ -45,6 +45,8 @@ impl Host for WorkflowState {
                 retry,
                 timeout_ms: options.timeout,
                 tags: options.tags.into_iter().collect(),
+                // It has that of its parent, which the server knows.
+                pool: None,
             },
             delay_ms: options.delay,
             on_parent_end: match options.on_parent_end {

@@ -16,6 +16,7 @@ pub(crate) mod wasi;
 
 use crate::bindings::everstep::workflow as interfaces;
 use crate::fault::Fault;
+use crate::image::{define_no_sink, define_sink};
 use crate::state::WorkflowState;
 use crate::task::TaskState;
 use wasmtime::Engine;
@@ -45,6 +46,7 @@ pub(crate) fn workflow_linker(
     interfaces::task::add_to_linker::<_, Own>(&mut linker, |state| state)?;
     interfaces::timer::add_to_linker::<_, Own>(&mut linker, |state| state)?;
     wasi::define(&mut linker, engine, component)?;
+    define_sink(&mut linker)?;
     Ok(linker)
 }
 
@@ -54,6 +56,7 @@ pub(crate) fn task_linker(
     component: &Component,
 ) -> wasmtime::Result<Linker<TaskState>> {
     let mut linker = Linker::new(engine);
+    define_no_sink(&mut linker)?;
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
     interfaces::logger::add_to_linker::<_, HasSelf<TaskState>>(&mut linker, |state| state)?;

@@ -31,6 +31,7 @@ impl Host for WorkflowState {
             // shift those that follow.
             self.computing.push((name, self.random.clone(), self.wasi.fork()));
             self.random = self.random.fork();
+            self.computed = true;
             return Ok(None);
         };
         let bytes = value.as_str().as_bytes().to_vec();

@@ -50,7 +50,8 @@ impl Guest<'_> {
         component(&self.text(), "module")
     }
 
-    fn text(&self) -> String {
+    /// The core module.
+    pub fn text(&self) -> String {
         let escape = |text: &str| text.bytes().map(|b| format!("\\{b:02x}")).collect::<String>();
         let pointer: String = [20_000_u32, u32::try_from(self.manifest.len()).unwrap()]
             .iter()
@@ -92,9 +93,21 @@ impl Guest<'_> {
 
 /// Wraps a core module, given as text, into a component of a world of the contract.
 pub fn component(text: &str, world: &str) -> Vec<u8> {
+    wrapped(text, None, world)
+}
+
+/// The same for a world of this package, which may use the contract and packages of its own.
+pub fn component_of(text: &str, package: &str, world: &str) -> Vec<u8> {
+    wrapped(text, Some(package), world)
+}
+
+fn wrapped(text: &str, own: Option<&str>, world: &str) -> Vec<u8> {
     let wit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../wit");
     let mut resolve = wit_parser::Resolve::default();
-    let (package, _) = resolve.push_dir(wit).unwrap();
+    let (mut package, _) = resolve.push_dir(wit).unwrap();
+    if let Some(own) = own {
+        package = resolve.push_str("own.wit", own).unwrap();
+    }
     let world = resolve.select_world(&[package], Some(world)).unwrap();
     let mut core = wat::parse_str(text).unwrap();
     let encoding = wit_component::StringEncoding::UTF8;

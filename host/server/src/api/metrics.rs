@@ -19,8 +19,35 @@ pub(super) async fn metrics(
 ) -> Result<([(HeaderName, &'static str); 1], String), ApiError> {
     let store = api.service.store_stats().await?;
     let (queued, leased) = api.service.queued_and_leased();
+    let hosts = api.service.hosts();
+    let connected = hosts.iter().filter(|host| host.connected);
+    let (passed, failed) = api.service.self_checks();
+    let resumes = api.service.resume_counts();
     let counters = [
         ("everstep_runs_started_total", "Runs started.", api.service.starts()),
+        (
+            "everstep_self_checks_total",
+            "Finished runs that were executed again and compared.",
+            passed + failed,
+        ),
+        ("everstep_self_check_failures_total", "Those that were not what they had been.", failed),
+        (
+            "everstep_resumes_by_snapshot_total",
+            "Runs that came into memory from a snapshot.",
+            resumes.by_snapshot,
+        ),
+        (
+            "everstep_resumes_by_replay_total",
+            "Runs that came into memory by the replay of their whole journal.",
+            resumes.by_replay,
+        ),
+        ("everstep_snapshots_taken_total", "Snapshots that were taken.", resumes.taken),
+        ("everstep_snapshot_bytes_total", "The bytes of these.", resumes.bytes),
+        (
+            "everstep_snapshots_refused_total",
+            "Snapshots that were there and could not be used.",
+            resumes.refused,
+        ),
         ("everstep_store_commits_total", "Commits made durable.", store.commits),
         ("everstep_store_fsyncs_total", "Groups of commits made durable together.", store.fsyncs),
         ("everstep_store_written_bytes_total", "Bytes written for commits.", store.bytes_written),
@@ -28,6 +55,12 @@ pub(super) async fn metrics(
     let gauges = [
         ("everstep_runs_queued", "Runs that wait for a host.", queued as u64),
         ("everstep_runs_leased", "Runs that a host has.", leased as u64),
+        ("everstep_hosts", "Hosts that are connected.", connected.clone().count() as u64),
+        (
+            "everstep_hosts_free",
+            "Runs that connected hosts could take now.",
+            connected.map(|host| host.free).sum(),
+        ),
         ("everstep_store_commits_waiting", "Commits that wait for the disk.", store.waiting),
         (
             "everstep_clients_waiting",

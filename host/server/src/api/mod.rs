@@ -10,6 +10,7 @@ mod events;
 mod export;
 mod extract;
 mod health;
+mod hosts;
 mod journal;
 mod logs;
 mod metrics;
@@ -25,6 +26,8 @@ mod workflows;
 
 pub use problem::ApiError;
 
+use crate::link::LinkParts;
+use crate::remote::Doorway;
 use crate::service::Service;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{Method, Uri};
@@ -45,6 +48,7 @@ const JSON_SLACK: u64 = 64 << 10;
 #[derive(Clone)]
 struct Api {
     service: Arc<Service>,
+    doorway: Arc<Doorway>,
     draining: watch::Receiver<bool>,
     document: Arc<str>,
 }
@@ -62,8 +66,11 @@ impl Api {
     }
 }
 
-/// The whole API over a service. Long polls and streams end when `draining` becomes true.
-pub fn router(service: Arc<Service>, draining: watch::Receiver<bool>) -> Router {
+/// The whole API over a service, and the door for hosts. Long polls and streams end when `draining`
+/// becomes true.
+pub fn router(parts: LinkParts, draining: watch::Receiver<bool>) -> Router {
+    let service = Arc::clone(&parts.service);
+    let doorway = Arc::new(Doorway { parts });
     let json_limit = service.options().limits.payload_bytes.saturating_add(JSON_SLACK);
     let (router, description) = described().split_for_parts();
     let document = Arc::from(openapi::document(description).to_string());
@@ -73,7 +80,7 @@ pub fn router(service: Arc<Service>, draining: watch::Receiver<bool>) -> Router 
         .layer(DefaultBodyLimit::max(usize::try_from(json_limit).unwrap_or(usize::MAX)))
         .layer(Extension(BodyLimit(json_limit)))
         .layer(middleware::from_fn(trace))
-        .with_state(Api { service, draining, document })
+        .with_state(Api { service, doorway, draining, document })
 }
 
 /// Every route with its description.
@@ -110,6 +117,8 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(schedules::resume))
         .routes(routes!(schedules::trigger))
         .routes(routes!(schedules::backfill))
+        .routes(routes!(hosts::list))
+        .routes(routes!(hosts::connect))
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))
         .routes(routes!(metrics::metrics))

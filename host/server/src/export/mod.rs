@@ -6,6 +6,7 @@ mod files;
 
 pub(crate) use files::{DayFiles, ExportError};
 
+use crate::pages;
 use axum::body::Bytes;
 use everstep_core::api::RunView;
 use everstep_core::{Entry, LogLine, Record, RunId};
@@ -14,7 +15,7 @@ use futures::{Stream, stream};
 use serde::Serialize;
 use std::sync::Arc;
 
-/// Entries or log lines that are read at once, about.
+/// Log lines that are read at once, about.
 const PAGE: usize = 200;
 
 /// One line. The first is the run as it is at the beginning of the export; `journal_length` and
@@ -58,30 +59,20 @@ async fn next(
             Ok(Some((text([line])?, Stage::Entries(record.first))))
         }
         Stage::Entries(from) if from < record.length => {
-            let mut entries = store.journal(run, from, PAGE).await?;
-            let seq = read_to(run, from, record.length, &mut entries)?;
+            let entries = pages::journal(store, run, from, record.length).await?;
+            let seq = from + entries.len() as u64;
             let lines = (from..).zip(&entries).map(|(seq, entry)| Line::Entry { run, seq, entry });
             Ok(Some((text(lines)?, Stage::Entries(seq))))
         }
         Stage::Entries(_) => Box::pin(next(store, record, Stage::Logs(0))).await,
         Stage::Logs(from) if from < record.log_lines => {
             let mut logs = store.logs(run, from, PAGE).await?;
-            let seq = read_to(run, from, record.log_lines, &mut logs)?;
+            let seq = pages::read_to(run, from, record.log_lines, &mut logs)?;
             let lines = (from..).zip(&logs).map(|(seq, line)| Line::Log { run, seq, line });
             Ok(Some((text(lines)?, Stage::Logs(seq))))
         }
         Stage::Logs(_) => Ok(None),
     }
-}
-
-/// Cuts off what was added behind the record, and says how far this page goes.
-fn read_to<T>(run: RunId, from: u64, end: u64, page: &mut Vec<T>) -> Result<u64, StoreError> {
-    page.truncate(usize::try_from(end - from).unwrap_or(usize::MAX));
-    if page.is_empty() {
-        let what = format!("run {run} ends at position {from} of {end}; was it removed meanwhile?");
-        return Err(StoreError::Corrupt { what });
-    }
-    Ok(from + page.len() as u64)
 }
 
 fn text<'a>(lines: impl IntoIterator<Item = Line<'a>>) -> Result<Bytes, StoreError> {

@@ -23,6 +23,7 @@ pub(super) fn of_replay(error: ReplayError) -> Result<StuckCause, String> {
         }),
         ReplayError::Guest { error: ActivationError::Stuck(cause), .. } => Ok(cause),
         ReplayError::Guest { error, .. } => Err(error.to_string()),
+        ReplayError::Snapshot { error, .. } => Err(error.to_string()),
         ReplayError::Corrupt(refusal) => Ok(corrupt(refusal.to_string())),
     }
 }

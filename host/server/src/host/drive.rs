@@ -5,6 +5,7 @@
 //! be thrown away. A conflict or an interrupted activation drops run and guest and loads them
 //! anew; task results that had come in by then are kept aside and used again.
 
+mod stop;
 mod stuck;
 mod tell;
 
@@ -12,17 +13,20 @@ use super::causes;
 use super::executions::Executions;
 use super::gates::Gates;
 use super::load::{self, LoadError, Modules};
+use super::snapshots::{Cost, Snapshots};
 use super::tasks::Ended;
 use super::warm::{Resting, Warm};
 use crate::clock;
 use crate::link::{HandBack, HostLink, LinkError};
 use everstep_core::{
     Activation, Commit, Delivery, Finished, Input, JournalEvent, LogLine, Next, Record, Refusal,
-    Run, StuckCause, Token,
+    Run, Token,
 };
 use everstep_engine::{ActivationError, Engine, Module, RunContext};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use stop::Stop;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::Instant;
 
@@ -37,30 +41,16 @@ const INTERRUPTIONS_MAX: u32 = 3;
 pub(super) struct Parts {
     pub(super) link: Arc<dyn HostLink>,
     pub(super) engine: Arc<Engine>,
-    pub(super) modules: Modules,
-    pub(super) warm: Warm,
+    pub(super) modules: Arc<Modules>,
+    pub(super) warm: Arc<Warm>,
     pub(super) tasks: Arc<Semaphore>,
     pub(super) gates: Arc<Gates>,
+    /// Runs that were rebuilt.
+    pub(super) replays: Arc<AtomicU64>,
     pub(super) drain: Duration,
+    pub(super) audit: bool,
+    pub(super) snapshots: Arc<Snapshots>,
     pub(super) draining: watch::Receiver<bool>,
-}
-
-/// Why a driver stops.
-enum Stop {
-    /// Give the run back.
-    Back(HandBack),
-    /// The lease is lost: there is nothing to give back.
-    Lost,
-    /// Load the run again and go on.
-    Reload,
-    /// The run is stuck for this reason. The delivery could not be made.
-    Stuck(Box<(StuckCause, Option<Delivery>)>),
-}
-
-impl Stop {
-    fn stuck(cause: StuckCause, undelivered: Option<Delivery>) -> Self {
-        Self::Stuck(Box::new((cause, undelivered)))
-    }
 }
 
 /// What ends a wait.
@@ -144,7 +134,12 @@ impl<'a> Driver<'a> {
         let module = parts.modules.get(digest, &*parts.link, &parts.engine).await?;
         let mut guest = match parts.warm.take(id, self.record.length) {
             Some(resting) => resting,
-            None => load::load(&self.record, &module, &*parts.link, self.behind).await?,
+            None => {
+                if self.record.attempt_under_way().is_some() {
+                    parts.replays.fetch_add(1, Ordering::Relaxed);
+                }
+                load::load(&self.record, &module, &*parts.link, self.behind).await?
+            }
         };
         self.correct_record(&guest);
         self.executions.stop_stale(&guest.run);
@@ -155,9 +150,11 @@ impl<'a> Driver<'a> {
                 self.executions.stop(op);
             }
             if guest.run.record().is_terminal() {
+                parts.snapshots.forget(&guest).await;
                 self.executions.finish_stopping().await;
                 return self.wind_up(guest.run).await;
             }
+            parts.snapshots.consider(&mut guest);
             if self.may_send(&guest) {
                 self.send_messages(&mut guest, &module).await?;
                 continue;
@@ -298,11 +295,16 @@ impl<'a> Driver<'a> {
             let record = guest.run.record();
             let context = RunContext::of(&record.origin, record.first, *attempt);
             guest.instance = Some(module.instantiate(context)?);
+            guest.cost = Cost::default();
         }
-        match &mut guest.instance {
-            Some(instance) => instance.activate(delivery, guest.run.input()),
-            None => Err(ActivationError::Discarded),
+        let Some(instance) = &mut guest.instance else { return Err(ActivationError::Discarded) };
+        let begun = std::time::Instant::now();
+        let mut activation = instance.activate(delivery, guest.run.input())?;
+        self.parts.snapshots.worked(&mut guest.cost, begun.elapsed());
+        if self.parts.audit {
+            activation.state = instance.state_hash()?;
         }
+        Ok(activation)
     }
 
     async fn interrupted(&mut self, delivery: Delivery) -> Stop {
@@ -430,9 +432,10 @@ impl<'a> Driver<'a> {
         }
     }
 
-    fn rest<T>(&mut self, guest: Resting) -> Result<T, Stop> {
+    fn rest<T>(&mut self, mut guest: Resting) -> Result<T, Stop> {
+        self.parts.snapshots.at_rest(&mut guest);
         let wake_at = guest.run.record().wake_at;
-        self.parts.warm.put(guest);
+        self.parts.snapshots.evicted(self.parts.warm.put(guest));
         Err(Stop::Back(HandBack::Idle(wake_at)))
     }
 }

@@ -1,6 +1,7 @@
 //! Instances of idle runs, kept so that the next activation costs microseconds instead of a replay.
 //! Only a cache: dropping any of it loses nothing. Bounded by count and by memory, oldest out first.
 
+use super::snapshots::Cost;
 use everstep_core::{Run, RunId};
 use everstep_engine::WorkflowInstance;
 use hashlink::LruCache;
@@ -10,6 +11,7 @@ use std::sync::{Mutex, PoisonError};
 pub(super) struct Resting {
     pub(super) run: Run,
     pub(super) instance: Option<WorkflowInstance>,
+    pub(super) cost: Cost,
 }
 
 impl Resting {
@@ -37,8 +39,8 @@ impl Warm {
         (resting.run.record().length == length).then_some(resting)
     }
 
-    /// Keeps a run, and drops the ones that were not used for the longest time if need be.
-    pub(super) fn put(&self, resting: Resting) {
+    /// Keeps a run, and gives back the ones that were not used for the longest time if need be.
+    pub(super) fn put(&self, resting: Resting) -> Vec<Resting> {
         let mut dropped = Vec::new();
         let mut guard = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
         let (cache, bytes) = &mut *guard;
@@ -58,5 +60,6 @@ impl Warm {
         }
         // Instances are torn down after the lock is free.
         drop(guard);
+        dropped.into_iter().map(|(_, old)| old).collect()
     }
 }

@@ -2,6 +2,7 @@
 //! the answer has a result for every run; what is refused as a whole has changed nothing.
 
 use super::control::{cancellation, reason};
+use super::selection::check_selection;
 use super::{Service, ServiceError};
 use everstep_core::api::{
     BulkAction, BulkBody, BulkReport, BulkResult, CancelBody, ReasonBody, RunView,
@@ -121,17 +122,14 @@ fn check(body: &BulkBody) -> Result<usize, ServiceError> {
         return invalid("limit", "between 1 and 10,000 runs are allowed");
     }
     let filtered = !body.filter.is_everything();
-    if !body.runs.is_empty() {
-        if filtered || body.all || body.cursor.is_some() {
-            return invalid("runs", "name runs or give a filter, not both");
-        }
-        if body.runs.len() > limit {
-            return invalid("runs", "these are more runs than the limit of the request");
-        }
-    } else if !filtered && !body.all {
-        let problem = "it has no condition; give one, name `runs`, or say `all: true`";
-        return invalid("filter", problem);
-    } else if filtered && body.all {
+    check_selection(&body.runs, &body.filter, body.all)?;
+    if body.runs.len() > limit {
+        return invalid("runs", "these are more runs than the limit of the request");
+    }
+    if !body.runs.is_empty() && body.cursor.is_some() {
+        return invalid("cursor", "it is for a filter, not for runs that are named");
+    }
+    if filtered && body.all {
         return invalid("all", "it is for a filter without conditions");
     }
     Ok(limit)

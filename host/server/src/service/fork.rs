@@ -3,16 +3,16 @@
 //! guest ask for something else, the journal ends, and what it asks for there is decided anew.
 
 use super::start::check_key;
-use super::{Service, ServiceError};
+use super::{Service, ServiceError, on_thread};
+use crate::pages;
 use crate::replay::{ReplayError, Replayer};
 use everstep_core::api::{EditBody, ForkBody, ForkStarted};
 use everstep_core::{
     Commit, Delivery, Draft, Edit, EditTarget, Entry, ForkRequest, Forked, Input, InputHash,
-    Payload, Record, Refusal, RunId, Step,
+    Payload, Record, RunId, Step,
 };
-use everstep_engine::{ActivationError, LoadError, Module, RunContext, WorkflowInstance};
-use everstep_store::{MAX_PAGE, StoreError};
-use std::convert::Infallible;
+use everstep_engine::{ActivationError, Module, RunContext, WorkflowInstance};
+use everstep_store::StoreError;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -48,17 +48,16 @@ impl Service {
         }
         let journal = self.journal_of(&record).await?;
         let draft = Draft::new(&journal, record.first, body.at, &edits)?;
-        let module = self.module_of(&record).await?;
+        let module = self.load(record.origin.digest).await?;
         let request = ForkRequest { id, asked, now };
         let permit = Arc::clone(&self.compiling).acquire_owned().await;
         let permit = permit.map_err(|_| ServiceError::Draining)?;
-        let planned = tokio::task::spawn_blocking(move || {
+        let planned = on_thread(move || {
             // One at a time, as it computes for as long as the original did.
             let _alone = permit;
             plan(&module, &draft, &request)
         });
-        let planned = planned.await.map_err(|e| ServiceError::Internal(e.to_string()))?;
-        let (commit, at) = planned?;
+        let (commit, at) = planned.await?;
         match self.commit(commit).await {
             Ok(()) => {}
             // The same request was quicker.
@@ -96,35 +95,16 @@ impl Service {
         bodies.iter().map(edit).collect()
     }
 
-    async fn journal_of(&self, record: &Record) -> Result<Vec<Entry>, ServiceError> {
+    /// The whole journal as of this record.
+    pub(super) async fn journal_of(&self, record: &Record) -> Result<Vec<Entry>, ServiceError> {
         let mut entries = Vec::new();
-        loop {
-            let seq = record.first + entries.len() as u64;
-            if seq >= record.length {
-                break;
-            }
-            let page = self.parts.store.journal(record.id(), seq, MAX_PAGE).await?;
-            if page.is_empty() {
-                let problem = format!("the record tells of {} entries", record.length);
-                return Err(Refusal::Corrupt { seq, problem }.into());
-            }
+        let mut seq = record.first;
+        while seq < record.length {
+            let page = pages::journal(&*self.parts.store, record.id(), seq, record.length).await?;
+            seq += page.len() as u64;
             entries.extend(page);
         }
-        entries.truncate(usize::try_from(record.length - record.first).unwrap_or(usize::MAX));
         Ok(entries)
-    }
-
-    async fn module_of(&self, record: &Record) -> Result<Arc<Module>, ServiceError> {
-        let (engine, digest) = (Arc::clone(&self.parts.engine), record.origin.digest);
-        let bytes = self.parts.store.module_bytes(digest).await?;
-        let bytes = bytes.ok_or(ServiceError::ModuleNotFound(digest))?;
-        let load = move || engine.load::<Infallible>(&digest, || Ok(bytes));
-        let loaded = tokio::task::spawn_blocking(load).await;
-        match loaded.map_err(|e| ServiceError::Internal(e.to_string()))? {
-            Ok(module) => Ok(module),
-            Err(LoadError::Module(error)) => Err(error.into()),
-            Err(error) => Err(ServiceError::Internal(error.to_string())),
-        }
     }
 }
 
@@ -228,6 +208,7 @@ fn refused(error: ReplayError, step: Option<&Step>, draft: &Draft) -> ServiceErr
             ServiceError::ForkDiverges(error.to_string())
         }
         ReplayError::Guest { error, .. } => failed(&error),
+        ReplayError::Snapshot { error, .. } => ServiceError::ForkDiverges(error.to_string()),
     }
 }
 

@@ -71,6 +71,7 @@ impl Service {
             retry: options.retry,
             timeout_ms: options.timeout_ms,
             tags: options.tags,
+            pool: options.pool.or_else(|| parent.origin.options.pool.clone()),
             ..StartBody::new(workflow)
         };
         let parent = Parent { run: from, op, depth };

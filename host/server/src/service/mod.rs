@@ -18,8 +18,11 @@ mod modules;
 mod publish;
 mod read;
 mod registry;
+mod resumes;
 mod schedules;
 mod schema;
+mod selection;
+pub(crate) mod selfcheck;
 mod start;
 mod trial;
 mod upgrade;
@@ -28,18 +31,21 @@ mod wait;
 pub use error::ServiceError;
 pub use follow::{Followed, LogFollower};
 pub use modules::UploadPermit;
+pub use resumes::ResumeCounts;
+pub use selfcheck::{SelfCheck, SelfCheckOptions};
 pub use wait::WaitFor;
 
 use crate::committer::Committer;
 use crate::dispatch::Dispatch;
 use crate::hub::Hub;
 use crate::schedules::Agenda;
-use everstep_core::api::RunView;
-use everstep_core::{Commit, Limits, QueueReason, Record, RunId, StateKind};
-use everstep_engine::Engine;
+use everstep_core::api::{HostView, RunView};
+use everstep_core::{Commit, Digest, Limits, QueueReason, Record, RunId, StateKind};
+use everstep_engine::{Engine, LoadError, Module};
 use everstep_store::{Store, StoreError, StoreStats};
 use registry::Registry;
 use schema::InputSchemas;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::Semaphore;
@@ -96,6 +102,8 @@ pub struct Service {
     upgrading: Arc<Semaphore>,
     starts: AtomicU64,
     agenda: Arc<Agenda>,
+    checks: selfcheck::Tally,
+    resumes: resumes::Resumes,
 }
 
 impl Service {
@@ -111,6 +119,8 @@ impl Service {
             upgrading: Arc::new(Semaphore::new(1)),
             starts: AtomicU64::new(0),
             agenda: Arc::default(),
+            checks: selfcheck::Tally::default(),
+            resumes: resumes::Resumes::default(),
             parts,
             options,
         }
@@ -148,6 +158,12 @@ impl Service {
         self.parts.dispatch.counts()
     }
 
+    /// The hosts there are.
+    #[must_use]
+    pub fn hosts(&self) -> Vec<HostView> {
+        self.parts.dispatch.hosts()
+    }
+
     /// The store, for the loop that fires schedules.
     pub(crate) fn store(&self) -> &Arc<dyn Store> {
         &self.parts.store
@@ -159,6 +175,21 @@ impl Service {
         let committer = Arc::clone(&self.parts.committer);
         let committing = tokio::spawn(async move { committer.commit(commit).await });
         committing.await.map_err(|e| StoreError::Unavailable(e.to_string()))?
+    }
+
+    /// The module with this digest, ready to be executed.
+    async fn load(&self, digest: Digest) -> Result<Arc<Module>, ServiceError> {
+        let engine = Arc::clone(&self.parts.engine);
+        if let Some(module) = engine.cached(&digest) {
+            return Ok(module);
+        }
+        let bytes = self.module_content(digest).await?;
+        let load = move || match engine.load::<Infallible>(&digest, || Ok(bytes)) {
+            Ok(module) => Ok(module),
+            Err(LoadError::Module(error)) => Err(error.into()),
+            Err(error) => Err(ServiceError::Internal(format!("module {digest}: {error}"))),
+        };
+        on_thread(load).await
     }
 
     async fn record(&self, run: RunId) -> Result<Record, ServiceError> {
@@ -183,4 +214,12 @@ impl Service {
         }
         view
     }
+}
+
+/// Does what takes the processor a while where it holds nobody up.
+async fn on_thread<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ServiceError> + Send + 'static,
+) -> Result<T, ServiceError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|e| ServiceError::Internal(format!("a thread broke off: {e}")))?
 }

@@ -4,15 +4,22 @@
 
 use super::publish::{Plan, Replaced, refused};
 use super::registry::Index;
-use super::{Service, ServiceError, schema};
+use super::{Service, ServiceError, on_thread, schema};
 use everstep_core::api::{InterfaceChange, ModuleView, UpgradeProgress, UploadOptions, Uploaded};
 use everstep_core::compat::{self, Verdict};
 use everstep_core::manifest::WorkflowDefinition;
 use everstep_core::{Digest, Manifest};
+use everstep_engine::Module;
 use everstep_store::{ModuleRecord, NewModule};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
+
+/// A module that was checked and is not stored yet.
+pub(super) struct Accepted {
+    pub(super) stored: NewModule,
+    pub(super) compiled: Arc<Module>,
+}
 
 /// A place among the uploads that are received at once. Take it before receiving the bytes: it
 /// bounds the memory that uploads need.
@@ -52,12 +59,12 @@ impl Service {
         let (module, new) = self.accept(bytes).await?;
         let index = self.registry.refresh(&*self.parts.store).await?;
         let plan = self.plan(&index, &module, options.replace).await?;
-        let changes = interface_changes(&index, &module);
         if plan.changes.is_empty() && new.is_none() {
             let (created, active, upgrade, changes) = (false, true, None, Vec::new());
             let module = self.module_view(&module).await?;
             return Ok(Uploaded { created, active, module, changes, upgrade });
         }
+        let changes = interface_changes(&index, &module);
         check_changes(&changes, options)?;
         let created = new.is_some();
         let activated = self.activate(new, plan, options, Arc::new(observer)).await?;
@@ -71,20 +78,13 @@ impl Service {
     async fn accept(
         &self,
         bytes: Vec<u8>,
-    ) -> Result<(ModuleRecord, Option<NewModule>), ServiceError> {
+    ) -> Result<(ModuleRecord, Option<Accepted>), ServiceError> {
         let digest = Digest::of(&bytes);
         if let Some(module) = self.parts.store.module(digest).await? {
             return Ok((module, None));
         }
         let new = self.check(bytes).await?;
-        let module = ModuleRecord {
-            digest,
-            size: new.bytes.len() as u64,
-            uploaded_at: new.uploaded_at,
-            engine: new.engine,
-            manifest: new.manifest.clone(),
-        };
-        Ok((module, Some(new)))
+        Ok((new.stored.record(digest), Some(new)))
     }
 
     /// What publishing the module changes.
@@ -116,20 +116,22 @@ impl Service {
     }
 
     /// Compiles the module and lets it describe itself, on a thread that may take its time.
-    async fn check(&self, bytes: Vec<u8>) -> Result<NewModule, ServiceError> {
+    async fn check(&self, bytes: Vec<u8>) -> Result<Accepted, ServiceError> {
         let permit = Arc::clone(&self.compiling).acquire_owned().await;
         let permit = permit.map_err(|e| ServiceError::Internal(e.to_string()))?;
         let engine = Arc::clone(&self.parts.engine);
-        let checking = tokio::task::spawn_blocking(move || {
+        on_thread(move || {
             // The thread goes on when the client hangs up, so it is what holds the place.
             let _permit = permit;
             let module = engine.compile(&bytes)?;
             let manifest = Manifest::clone(module.manifest());
             schema::check_manifest(&manifest)?;
             let uploaded_at = crate::clock::now();
-            Ok(NewModule { bytes, uploaded_at, engine: everstep_engine::CONFIG_VERSION, manifest })
-        });
-        checking.await.map_err(|e| ServiceError::Internal(format!("checking a module: {e}")))?
+            let engine = everstep_engine::CONFIG_VERSION;
+            let stored = NewModule { bytes, uploaded_at, engine, manifest };
+            Ok(Accepted { stored, compiled: module })
+        })
+        .await
     }
 
     /// All modules, in the order of their upload.

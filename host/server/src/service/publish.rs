@@ -2,6 +2,7 @@
 //! rules are in `everstep_core::publication`; whatever changes what is published goes through
 //! [`Service::activate`], which moves the open runs of a replaced module, too.
 
+use super::modules::Accepted;
 use super::trial::Target;
 use super::upgrade::{Observer, Report};
 use super::{Service, ServiceError};
@@ -10,7 +11,6 @@ use everstep_core::api::{
     UploadOptions, VersionView, WorkflowView,
 };
 use everstep_core::{Digest, Publication, PublicationError, PublishedVersion, Rollback};
-use everstep_engine::Module;
 use everstep_store::{NewModule, PublicationChange, StoreError};
 use std::sync::Arc;
 
@@ -62,11 +62,12 @@ impl Service {
     /// then.
     pub(super) async fn activate(
         self: &Arc<Self>,
-        new: Option<NewModule>,
+        new: Option<Accepted>,
         plan: Plan,
         options: UploadOptions,
         observer: Observer,
     ) -> Result<Option<UpgradeReport>, ServiceError> {
+        let (new, compiled) = new.map(|it| (it.stored, it.compiled)).unzip();
         if plan.replaced.is_empty() {
             if !options.dry_run {
                 self.publish(new, plan.changes).await?;
@@ -76,8 +77,8 @@ impl Service {
         let alone = self.upgrade_permit()?;
         let mut targets = Vec::new();
         for Replaced { version, to, .. } in &plan.replaced {
-            let module = match &new {
-                Some(new) if Digest::of(&new.bytes) == *to => self.compiled(new).await?,
+            let module = match &compiled {
+                Some(module) if module.digest() == *to => Arc::clone(module),
                 _ => self.load(*to).await?,
             };
             targets.push(Arc::new(Target::new(module, version)));
@@ -121,14 +122,6 @@ impl Service {
             self.try_all(cases, report).await?;
         }
         Ok(())
-    }
-
-    /// A module that is not stored yet.
-    async fn compiled(&self, new: &NewModule) -> Result<Arc<Module>, ServiceError> {
-        let (engine, bytes) = (Arc::clone(&self.parts.engine), new.bytes.clone());
-        let compiling = tokio::task::spawn_blocking(move || engine.compile(&bytes));
-        let compiled = compiling.await;
-        Ok(compiled.map_err(|e| ServiceError::Internal(format!("compiling a module: {e}")))??)
     }
 
     /// Writes it and makes it known to starts, even when the client hangs up meanwhile.

@@ -1,11 +1,12 @@
 //! Reading runs: one, a list, the journal, the logs. Reads never wait behind commits.
 
 use super::{Service, ServiceError};
+use crate::pages;
 use everstep_core::api::{
     EntryView, JournalPage, LogLineView, LogPage, OperationView, RunList, RunSelection, RunView,
 };
-use everstep_core::{JournalEvent, Record, Refusal, Run, RunId, StateKind};
-use everstep_store::{MAX_PAGE, RunQuery};
+use everstep_core::{JournalEvent, Record, Run, RunId, StateKind};
+use everstep_store::{MAX_PAGE, RunQuery, StoreError};
 
 /// Entries or lines of one page unless told otherwise, and at most.
 const PAGE: usize = 500;
@@ -24,6 +25,7 @@ impl Service {
     pub async fn show(&self, run: RunId) -> Result<RunView, ServiceError> {
         let record = self.record(run).await?;
         let mut view = self.view(&record);
+        view.resumed = self.last_resume(run);
         let first = self.parts.store.journal(run, record.first, 1).await?;
         if let Some(
             JournalEvent::RunStarted { input, .. } | JournalEvent::RunContinued { input, .. },
@@ -34,8 +36,11 @@ impl Service {
         if record.pending > 0 && record.length - record.first <= LONGEST_TO_FOLD {
             view.operations = match self.operations(&record).await {
                 // A damaged journal must not hide what the record says about the run.
-                Err(ServiceError::Refused(refusal)) => {
-                    tracing::error!(%run, %refusal, "the journal cannot be read");
+                Err(
+                    error @ (ServiceError::Refused(_)
+                    | ServiceError::Store(StoreError::Corrupt { .. })),
+                ) => {
+                    tracing::error!(%run, %error, "the journal cannot be read");
                     None
                 }
                 other => Some(other?),
@@ -60,16 +65,11 @@ impl Service {
         let mut run: Option<Run> = None;
         let mut seq = record.first;
         while seq < record.length {
-            let entries = self.parts.store.journal(record.id(), seq, PAGE).await?;
-            if entries.is_empty() {
-                let problem = format!("the record tells of {} entries", record.length);
-                return Err(Refusal::Corrupt { seq, problem }.into());
-            }
-            let most = usize::try_from(record.length - seq).unwrap_or(usize::MAX);
-            for entry in entries.iter().take(most) {
+            let page = pages::journal(&*self.parts.store, record.id(), seq, record.length).await?;
+            for entry in &page {
                 Run::fold_on(&mut run, entry, record)?;
-                seq += 1;
             }
+            seq += page.len() as u64;
         }
         Ok(run)
     }

@@ -169,6 +169,7 @@ fn options(body: StartBody, workflow: &WorkflowDefinition) -> StartOptions {
         retry: body.retry.or(workflow.retry),
         timeout_ms: body.timeout_ms.or(workflow.timeout_ms),
         tags: body.tags,
+        pool: body.pool,
     }
 }
 
@@ -200,6 +201,9 @@ fn check_options(body: &StartBody) -> Result<(), ServiceError> {
             return Err(invalid("timeout_ms", "at most 100 years are allowed"));
         }
         _ => {}
+    }
+    if let Some(pool) = &body.pool {
+        crate::dispatch::check_pool(pool).map_err(|problem| invalid("pool", problem))?;
     }
     check_tags(&body.tags)
 }

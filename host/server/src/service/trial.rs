@@ -4,6 +4,7 @@
 //! Invariant: a trial that passed has repeated every activation of the run's attempt and compared every
 //! command, up to the length that it reports; nothing was written.
 
+use crate::pages;
 use crate::replay::{ReplayError, Replayer};
 use everstep_core::api::Finding;
 use everstep_core::{ModuleRef, Record, Run, RunId};
@@ -15,8 +16,8 @@ use std::time::{Duration, Instant};
 /// How long the replay of one run may take; a module that is slower than that could not go on with
 /// the run after a crash either.
 const LONGEST: Duration = Duration::from_secs(60);
-/// Entries of one read.
-const PAGE: usize = 1_000;
+/// The most lines of a backtrace.
+const MAX_FRAMES: usize = 40;
 /// The most pending operations that are looked at.
 const MAX_OPERATIONS: usize = 20_000;
 
@@ -35,6 +36,7 @@ pub(super) struct Trial {
     replayer: Option<Replayer>,
     length: u64,
     until: Instant,
+    traced: bool,
 }
 
 /// Why a trial ended without a verdict.
@@ -59,7 +61,18 @@ impl Trial {
     pub(super) fn new(target: Target, record: Record) -> Self {
         let length = record.first;
         let until = Instant::now() + LONGEST;
-        Self { target, record, run: None, replayer: None, length, until }
+        Self { target, record, run: None, replayer: None, length, until, traced: false }
+    }
+
+    /// A trial that finds out where in the code of the module a divergence comes from.
+    pub(super) fn traced(target: Target, record: Record) -> Self {
+        Self { traced: true, ..Self::new(target, record) }
+    }
+
+    /// Where it comes from, frame by frame.
+    pub(super) fn backtrace(&self) -> Vec<String> {
+        let trace = self.replayer.as_ref().and_then(Replayer::trace).unwrap_or_default();
+        trace.lines().take(MAX_FRAMES).map(|line| line.trim_end().to_owned()).collect()
     }
 
     /// The length of the journal up to which the run has passed.
@@ -85,19 +98,14 @@ impl Trial {
         }
         let id = self.record.id();
         while self.length < self.record.length {
-            let entries = store.journal(id, self.length, PAGE).await;
-            let entries = match entries {
+            let page = pages::journal(store, id, self.length, self.record.length).await;
+            let entries = match page {
                 Err(StoreError::Corrupt { what }) => {
                     return Err(failed(id, "journal.corrupt", what));
                 }
                 other => other?,
             };
-            if entries.is_empty() {
-                let what = format!("the journal ends at position {}", self.length);
-                return Err(failed(id, "journal.corrupt", what));
-            }
-            let most = usize::try_from(self.record.length - self.length).unwrap_or(usize::MAX);
-            for entry in entries.iter().take(most) {
+            for entry in &entries {
                 self.push(entry)?;
             }
         }
@@ -117,7 +125,8 @@ impl Trial {
             let mut record = self.record.clone();
             record.origin = Arc::new(record.origin.with_module(self.target.to.clone()));
             let (module, input) = (Arc::clone(&self.target.module), run.input().clone());
-            self.replayer = Some(Replayer::new(module, &record, input, attempt));
+            let replayer = Replayer::new(module, &record, input, attempt);
+            self.replayer = Some(if self.traced { replayer.traced() } else { replayer });
         }
         if let Some(replayer) = &mut self.replayer {
             replayer.push(entry).map_err(|error| found(id, error))?;
@@ -154,9 +163,13 @@ impl Trial {
     }
 }
 
+/// A finding without two sides to compare.
+pub(super) fn finding(run: RunId, code: &str, message: impl Into<String>) -> Finding {
+    Finding { run, code: code.to_owned(), message: message.into(), divergence: None }
+}
+
 fn failed(run: RunId, code: &str, message: impl Into<String>) -> TrialError {
-    let (code, message) = (code.to_owned(), message.into());
-    TrialError::Failed(Finding { run, code, message, divergence: None })
+    TrialError::Failed(finding(run, code, message))
 }
 
 fn found(run: RunId, error: ReplayError) -> TrialError {
@@ -172,6 +185,7 @@ fn found(run: RunId, error: ReplayError) -> TrialError {
         ReplayError::Guest { seq, error } => {
             failed(run, "upgrade.guest", format!("{error}\nat journal position {seq}"))
         }
+        ReplayError::Snapshot { error, .. } => failed(run, "upgrade.guest", error.to_string()),
         ReplayError::Corrupt(refusal) => failed(run, "journal.corrupt", refusal.to_string()),
     }
 }

@@ -5,15 +5,15 @@
 //! meanwhile, the rest is replayed, too, before it is asked again.
 
 use super::read::query;
-use super::trial::{Target, Trial, TrialError};
-use super::{Service, ServiceError};
+use super::selection::check_selection;
+use super::trial::{Target, Trial, TrialError, finding};
+use super::{Service, ServiceError, on_thread};
 use everstep_core::api::{Finding, FindingGroup, UpgradeBody, UpgradeProgress, UpgradeReport};
 use everstep_core::{Digest, External, ModuleRef, Record, RunId, StateKind};
 use everstep_engine::Module;
 use everstep_store::{RunQuery, Store, StoreError};
 use futures::StreamExt;
 use std::collections::{HashMap, HashSet};
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,6 +24,8 @@ const MAX_TRIES: u32 = 32;
 /// How often a trial waits for room for its guest, and how long.
 const ROOM_TRIES: u32 = 100;
 const ROOM_PAUSE: Duration = Duration::from_millis(50);
+/// The most groups for which it is found out where in the code they come from.
+const MAX_LOCATED: usize = 16;
 /// The most findings of a report, and the most groups.
 const MAX_FINDINGS: usize = 1_000;
 const MAX_GROUPS: usize = 100;
@@ -47,7 +49,7 @@ enum Verdict {
 /// The report while it is being made.
 pub(super) struct Report {
     report: UpgradeReport,
-    groups: HashMap<(String, String), FindingGroup>,
+    groups: HashMap<(String, String), (FindingGroup, Option<Arc<Target>>)>,
     passed: Vec<(RunId, Arc<Target>, u64)>,
     tried: HashSet<RunId>,
     of: u64,
@@ -78,20 +80,21 @@ impl Report {
                 self.report.passed += 1;
                 self.passed.push((run, target, length));
             }
-            Verdict::Failed(finding) => self.failed(finding),
+            Verdict::Failed(finding) => self.failed(finding, Some(target)),
         }
         self.report.runs += 1;
         self.tell();
     }
 
-    fn failed(&mut self, finding: Finding) {
+    fn failed(&mut self, finding: Finding, target: Option<Arc<Target>>) {
         self.report.failed += 1;
         let key = (finding.code.clone(), finding.summary());
         if self.groups.len() < MAX_GROUPS || self.groups.contains_key(&key) {
             let (code, summary) = key.clone();
             let example = finding.run;
-            let new = FindingGroup { code, summary, runs: 0, example };
-            self.groups.entry(key).or_insert(new).runs += 1;
+            let backtrace = Vec::new();
+            let new = FindingGroup { code, summary, runs: 0, example, backtrace };
+            self.groups.entry(key).or_insert((new, target)).0.runs += 1;
         }
         if self.report.findings.len() < MAX_FINDINGS {
             self.report.findings.push(finding);
@@ -113,7 +116,7 @@ impl Report {
     }
 
     pub(super) fn finish(self) -> UpgradeReport {
-        let mut groups: Vec<_> = self.groups.into_values().collect();
+        let mut groups: Vec<_> = self.groups.into_values().map(|(group, _)| group).collect();
         groups.sort_by(|a, b| b.runs.cmp(&a.runs).then_with(|| a.summary.cmp(&b.summary)));
         let elapsed_ms = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         UpgradeReport { groups, elapsed_ms, ..self.report }
@@ -131,7 +134,7 @@ impl Service {
         body: UpgradeBody,
         observer: impl Fn(UpgradeProgress) + Send + Sync + 'static,
     ) -> Result<UpgradeReport, ServiceError> {
-        check(&body)?;
+        check_selection(&body.runs, &body.filter, body.all)?;
         let alone = self.upgrade_permit()?;
         let cases = self.cases_of(&body).await?;
         let mut report = Report::new(Arc::new(observer));
@@ -231,6 +234,29 @@ impl Service {
         while let Some((case, verdict)) = trials.next().await {
             report.note(case, verdict?);
         }
+        self.locate(report).await
+    }
+
+    /// Finds out where in the code divergences come from, by an example of each group.
+    async fn locate(&self, report: &mut Report) -> Result<(), ServiceError> {
+        let unknown =
+            |group: &FindingGroup| group.backtrace.is_empty() && group.code == "divergence";
+        let groups = report.groups.values_mut().filter(|(group, _)| unknown(group));
+        for (group, target) in groups.take(MAX_LOCATED) {
+            let (Some(target), Some(record)) =
+                (target.clone(), self.parts.store.record(group.example).await?)
+            else {
+                continue;
+            };
+            let store = Arc::clone(&self.parts.store);
+            let traced = on_thread(move || {
+                let mut trial = Trial::traced(Target::clone(&target), record.clone());
+                // How it ends is known.
+                let _ = tokio::runtime::Handle::current().block_on(trial.extend(&*store, record));
+                Ok(trial.backtrace())
+            });
+            group.backtrace = traced.await?;
+        }
         Ok(())
     }
 
@@ -247,7 +273,7 @@ impl Service {
                 Verdict::Moot => {}
                 Verdict::Failed(finding) => {
                     report.report.passed -= 1;
-                    report.failed(finding);
+                    report.failed(finding, None);
                 }
             }
             report.tell();
@@ -299,24 +325,7 @@ impl Service {
                 Err(error) => return Err(error.into()),
             }
         }
-        let (code, divergence) = ("upgrade.busy".to_owned(), None);
-        let message = "the run went on faster than it could be tried".to_owned();
-        Ok(Verdict::Failed(Finding { run, code, message, divergence }))
-    }
-
-    /// The module with this digest, ready to be executed.
-    pub(super) async fn load(&self, digest: Digest) -> Result<Arc<Module>, ServiceError> {
-        let engine = Arc::clone(&self.parts.engine);
-        if let Some(module) = engine.cached(&digest) {
-            return Ok(module);
-        }
-        let bytes = self.module_content(digest).await?;
-        on_thread(move || {
-            engine
-                .load::<Infallible>(&digest, || Ok(bytes))
-                .map_err(|error| ServiceError::Internal(format!("module {digest}: {error}")))
-        })
-        .await
+        Ok(Verdict::Failed(busy(run, "the run went on faster than it could be tried")))
     }
 }
 
@@ -394,14 +403,6 @@ impl<'a> Pages<'a> {
     }
 }
 
-/// Does what takes the processor a while where it holds nobody up.
-async fn on_thread<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, ServiceError> + Send + 'static,
-) -> Result<T, ServiceError> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|e| ServiceError::Internal(format!("trying a run: {e}")))?
-}
-
 fn try_one(store: &Arc<dyn Store>, run: RunId, target: &Target) -> Result<Verdict, ServiceError> {
     let handle = tokio::runtime::Handle::current();
     for _ in 0..ROOM_TRIES {
@@ -418,23 +419,9 @@ fn try_one(store: &Arc<dyn Store>, run: RunId, target: &Target) -> Result<Verdic
             Err(TrialError::Store(error)) => return Err(error.into()),
         }
     }
-    let (code, divergence) = ("upgrade.busy".to_owned(), None);
-    let message = "this host had no room for the guest".to_owned();
-    Ok(Verdict::Failed(Finding { run, code, message, divergence }))
+    Ok(Verdict::Failed(busy(run, "this host had no room for the guest")))
 }
 
-/// Checks what the request says about runs.
-fn check(body: &UpgradeBody) -> Result<(), ServiceError> {
-    let invalid = |field, problem: &str| {
-        Err(ServiceError::InvalidOption { field, problem: problem.to_owned() })
-    };
-    let filtered = !body.filter.is_everything();
-    if !body.runs.is_empty() && (filtered || body.all) {
-        return invalid("runs", "name runs or give a filter, not both");
-    }
-    if body.runs.is_empty() && !filtered && !body.all {
-        let problem = "it has no condition; give one, name `runs`, or say `all: true`";
-        return invalid("filter", problem);
-    }
-    Ok(())
+fn busy(run: RunId, message: &str) -> Finding {
+    finding(run, "upgrade.busy", message)
 }

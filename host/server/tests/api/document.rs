@@ -44,6 +44,8 @@ const ROUTES: &[&str] = &[
     "POST /v1/schedules/{id}/resume",
     "POST /v1/schedules/{id}/trigger",
     "POST /v1/schedules/{id}/backfill",
+    "GET /v1/hosts",
+    "GET /v1/hosts/connect",
     "GET /healthz",
     "GET /readyz",
     "GET /metrics",
@@ -122,7 +124,7 @@ async fn populate(fixture: &Fixture) -> RunId {
     .await;
     let commands = vec![task(1), timer];
     let logs = vec![line("one"), line("two")];
-    fixture.activate(busy, Activation { commands, logs, outcome: None, published: None }).await;
+    fixture.activate(busy, Activation { commands, logs, ..Activation::default() }).await;
     let details = Some(Payload::from_bytes(b"{\"why\": 1}").unwrap());
     let failure = Failure { details, ..Failure::new("card.declined", "no") };
     for workflow in ["w", "plain"] {

@@ -11,8 +11,9 @@ use everstep_engine::{Engine, EngineOptions};
 use everstep_server::api;
 use everstep_server::clock;
 use everstep_server::committer::Committer;
-use everstep_server::dispatch::Dispatch;
+use everstep_server::dispatch::{Dispatch, Introduction, Seat, Timing};
 use everstep_server::hub::Hub;
+use everstep_server::link::LinkParts;
 use everstep_server::service::{Service, ServiceOptions, ServiceParts};
 use everstep_server::timers::Timers;
 use everstep_store::{Memory, RunQuery, Store};
@@ -31,6 +32,7 @@ pub(crate) struct Fixture {
     pub(crate) dispatch: Arc<Dispatch>,
     pub(crate) service: Arc<Service>,
     pub(crate) draining: watch::Sender<bool>,
+    pub(crate) host: Seat,
     committer: Arc<Committer>,
 }
 
@@ -88,13 +90,15 @@ impl Fixture {
             describe_timeout: Duration::from_secs(2),
             ..EngineOptions::default()
         });
-        let dispatch = Arc::new(Dispatch::new(Duration::from_secs(60), 0));
-        let hub = Hub::new();
+        let dispatch = Arc::new(Dispatch::new(Timing::default(), 0));
+        let introduction = Introduction { concurrency: 10, ..Introduction::default() };
+        let host = dispatch.join(introduction, &[]).seat;
+        let (hub, timers) = (Hub::new(), Arc::new(Timers::default()));
         let committer = Arc::new(Committer::new(
             Arc::clone(&store),
             Arc::clone(&hub),
             Arc::clone(&dispatch),
-            Arc::new(Timers::default()),
+            Arc::clone(&timers),
         ));
         let parts = ServiceParts {
             store: Arc::clone(&store),
@@ -105,12 +109,19 @@ impl Fixture {
         };
         let service = Arc::new(Service::new(parts, options));
         let (draining, drained) = watch::channel(false);
-        let router = api::router(Arc::clone(&service), drained);
+        let parts = LinkParts {
+            store: Arc::clone(&store),
+            committer: Arc::clone(&committer),
+            dispatch: Arc::clone(&dispatch),
+            timers,
+            service: Arc::clone(&service),
+        };
+        let router = api::router(parts, drained);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(async move { axum::serve(listener, router).await });
         let client = reqwest::Client::new();
-        Self { url, client, store, dispatch, service, draining, committer }
+        Self { url, client, store, dispatch, service, draining, host, committer }
     }
 
     async fn send(&self, request: reqwest::RequestBuilder) -> Answer {
@@ -160,6 +171,14 @@ impl Fixture {
             self.publish("w", "1", json!({})).await;
         }
         self.start(&json!({"workflow": "w"})).await.good::<Started>().id
+    }
+
+    /// Leases the run that waits longest, as a host does.
+    pub(crate) async fn lease(&self) -> RunId {
+        let taken = self.dispatch.next(self.host).await.unwrap();
+        let run = taken.run;
+        taken.keep();
+        run
     }
 
     pub(crate) async fn show(&self, run: RunId) -> RunView {

@@ -7,6 +7,7 @@ mod bulk;
 mod document;
 mod errors;
 mod fixture;
+mod hosts;
 mod keys;
 mod modules;
 mod protocol;

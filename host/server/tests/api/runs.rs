@@ -4,7 +4,7 @@ use crate::fixture::Fixture;
 use everstep_core::activation::{Activation, Command, TimerDue};
 use everstep_core::api::{JournalPage, RunList, RunView, Started, WaitOutcome, Waited};
 use everstep_core::{Failure, OpId, Outcome, Payload, QueueReason, RunId, StateKind, TaskOptions};
-use everstep_server::link::{HostId, Work};
+use everstep_server::service::SelfCheck;
 use serde_json::json;
 use std::time::{Duration, Instant};
 
@@ -47,8 +47,7 @@ async fn what_a_host_has_is_running_and_what_it_left_is_queued() {
     let fixture = Fixture::new().await;
     let first = fixture.run().await;
     let second = fixture.run().await;
-    let Some(Work { run, .. }) = fixture.dispatch.next(HostId(1)).await else { panic!() };
-    assert_eq!(run, first);
+    assert_eq!(fixture.lease().await, first);
     assert_eq!(fixture.show(first).await.state, StateKind::Running);
     let waiting = fixture.show(second).await;
     assert_eq!((waiting.state, waiting.reason), (StateKind::Queued, Some(QueueReason::New)));
@@ -166,9 +165,9 @@ async fn a_wait_ends_as_soon_as_the_state_is_reached() {
     assert_eq!(waited.outcome, WaitOutcome::Reached);
     let leased = fixture.run().await;
     let (waited, _) = tokio::join!(wait(&fixture, leased, "status=running"), async {
-        fixture.dispatch.next(HostId(1)).await;
-        fixture.dispatch.next(HostId(1)).await;
-        fixture.dispatch.next(HostId(1)).await
+        fixture.lease().await;
+        fixture.lease().await;
+        fixture.lease().await
     });
     assert_eq!((waited.outcome, waited.run.state), (WaitOutcome::Reached, StateKind::Running));
 }
@@ -231,4 +230,21 @@ async fn a_stuck_run_is_continued_and_no_other() {
     fixture.stick(run).await;
     let view: RunView = fixture.post(&path, "", Vec::new()).await.good();
     assert_eq!((view.state, view.reason), (StateKind::Queued, Some(QueueReason::Resumption)));
+}
+
+/// A finished run is executed again now and then. What the guest would not have asked for is found.
+#[tokio::test]
+async fn a_run_that_does_not_replay_is_found() {
+    let fixture = Fixture::new().await;
+    let (open, forged) = (fixture.run().await, fixture.run().await);
+    fixture.complete(forged, "7").await;
+    let open = fixture.service.self_check(open).await.unwrap();
+    assert!(matches!(open, SelfCheck::Skipped(_)), "{open:?}");
+    let SelfCheck::Failed(why) = fixture.service.self_check(forged).await.unwrap() else {
+        panic!("the guest completes nothing")
+    };
+    assert!(why.contains("the guest failed in the replay"), "{why}");
+    assert_eq!(fixture.service.self_checks(), (0, 1));
+    let metrics = fixture.get("/metrics").await;
+    assert!(metrics.text().contains("\neverstep_self_check_failures_total 1\n"));
 }

@@ -2,7 +2,7 @@
 
 use super::fixture::{first, next, run_id};
 use crate::{RunPage, RunQuery, Store, StoreError};
-use everstep_core::event::StuckCause;
+use everstep_core::StuckCause;
 use everstep_core::{Commit, InputHash, OpId, Parent, Record, RunState, Token};
 use std::sync::Arc;
 

@@ -2,7 +2,7 @@
 
 use super::fixture::{first, next, run_id};
 use crate::{RunQuery, Store, StoreError};
-use everstep_core::event::StuckCause;
+use everstep_core::StuckCause;
 use everstep_core::{Commit, Failure, Payload, RunId, RunState, StateKind, Timestamp};
 use std::sync::Arc;
 

@@ -14,6 +14,7 @@ mod reads;
 mod removal;
 mod schedules;
 mod sharing;
+mod snapshots;
 
 pub use commits::*;
 #[cfg(test)]
@@ -26,6 +27,7 @@ pub use reads::*;
 pub use removal::*;
 pub use schedules::*;
 pub use sharing::*;
+pub use snapshots::*;
 
 /// Makes a test of every case for a backend. `$open` is an `async fn` that opens a new, empty store
 /// and returns it as `Arc<dyn Store>` together with whatever must live as long as it.
@@ -69,6 +71,8 @@ macro_rules! contract_tests {
             what_has_not_ended_is_not_removed,
             ended_runs_are_found_in_order,
             a_long_run_is_removed,
+            snapshots_take_the_place_of_older_ones,
+            a_snapshot_goes_with_its_run,
             many_runs_are_committed_at_once,
             one_commit_of_many_wins,
             large_values_are_kept,

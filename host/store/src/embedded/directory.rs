@@ -47,6 +47,11 @@ impl Directory {
         self.path.join("everstep.db")
     }
 
+    /// The directory of snapshots, which need not exist.
+    pub(super) fn snapshots(&self) -> PathBuf {
+        self.path.join("snapshots")
+    }
+
     /// The directory of the commit log; created when it does not exist.
     pub(super) fn log(&self) -> Result<PathBuf, StoreError> {
         let path = self.path.join("log");

@@ -39,6 +39,7 @@ mod rows;
 mod schedules;
 mod schema;
 mod settings;
+mod snapshots;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -66,6 +67,7 @@ use rows::{Kind, Packed};
 use rusqlite::Connection;
 use schedules::ScheduleWork;
 use settings::Settings;
+use snapshots::Snapshots;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -88,6 +90,7 @@ pub struct Embedded {
     overlay: Arc<Overlay>,
     backlog: Arc<Backlog>,
     readers: Arc<Readers>,
+    snapshots: Snapshots,
     // Taken when the store is closed. The directory stays locked until everything else is gone.
     running: Mutex<Option<(Threads, Directory)>>,
 }
@@ -133,6 +136,7 @@ impl Embedded {
         settings: &Settings,
     ) -> Result<Self, StoreError> {
         let (log, database) = (directory.log()?, directory.database());
+        let snapshots = Snapshots::new(directory.snapshots());
         let Beginning { epoch, mark, last } = recover::recover(&connection, &log)?;
         remove::finish(&connection)?;
         let log = Log::begin(&log, mark, last, settings.segment, Arc::clone(&settings.sync))?;
@@ -161,7 +165,7 @@ impl Embedded {
         };
         let running = Mutex::new(Some((Threads { writer, applier, shared }, directory)));
         let alone = Alone::new(epoch);
-        Ok(Self { epoch, alone, queue, overlay, backlog, readers, running })
+        Ok(Self { epoch, alone, queue, overlay, backlog, readers, snapshots, running })
     }
 
     async fn write(&self, work: Work) -> Result<Written, StoreError> {
@@ -267,6 +271,7 @@ impl Store for Embedded {
         let Some(record) = self.record(id).await? else { return Ok(false) };
         let removal = Work::Removal(Box::new(Removal::of(&record)));
         let mut removed = self.write_removal(removal).await?;
+        self.snapshots.put(id, None).await?;
         while let Removed::Rows(no) = removed {
             removed = self.write_removal(Work::Rows(no)).await?;
         }
@@ -330,6 +335,16 @@ impl Store for Embedded {
     async fn delete_schedule(&self, id: ScheduleId) -> Result<bool, StoreError> {
         let written = self.write(Work::Schedule(Box::new(ScheduleWork::Delete { id }))).await?;
         Ok(matches!(written, Written::Schedule { existed: true }))
+    }
+
+    async fn snapshot(&self, run: RunId) -> Result<Option<Vec<u8>>, StoreError> {
+        self.queue.check()?;
+        self.snapshots.get(run).await
+    }
+
+    async fn put_snapshot(&self, run: RunId, snapshot: Option<Vec<u8>>) -> Result<(), StoreError> {
+        self.queue.check()?;
+        self.snapshots.put(run, snapshot).await
     }
 
     fn epoch(&self) -> u64 {

@@ -66,6 +66,8 @@ pub(super) enum Part {
     Logs,
     /// The references that it had (a set).
     References,
+    /// Its snapshot (a string). Of no concern to commits.
+    Snapshot,
 }
 
 impl Part {
@@ -76,6 +78,7 @@ impl Part {
             Self::Journal => 'j',
             Self::Logs => 'l',
             Self::References => 'f',
+            Self::Snapshot => 's',
         }
     }
 }

@@ -24,6 +24,7 @@ mod read;
 mod remove;
 mod schedules;
 mod scripts;
+mod snapshots;
 #[cfg(test)]
 pub(crate) mod tests;
 mod walk;
@@ -277,6 +278,16 @@ impl Store for Redis {
     async fn delete_schedule(&self, id: ScheduleId) -> Result<bool, StoreError> {
         let _open = self.gate().await?;
         self.remove_schedule(id).await
+    }
+
+    async fn snapshot(&self, run: RunId) -> Result<Option<Vec<u8>>, StoreError> {
+        let _open = self.gate().await?;
+        self.read_snapshot(run).await
+    }
+
+    async fn put_snapshot(&self, run: RunId, snapshot: Option<Vec<u8>>) -> Result<(), StoreError> {
+        let _open = self.gate().await?;
+        self.write_snapshot(run, snapshot).await
     }
 
     fn epoch(&self) -> u64 {

@@ -1,6 +1,7 @@
 //! Removing a run: all of it in one script. What is large of it Redis frees in the background.
 
 use super::Redis;
+use super::keys::Part;
 use super::link::{Reply, typed};
 use super::scripts::REMOVE;
 use crate::StoreError;
@@ -11,7 +12,8 @@ const TRIES: usize = 5;
 
 impl Redis {
     pub(super) async fn remove_run(&self, id: RunId) -> Result<bool, StoreError> {
-        let keys = self.keys.of_run(id);
+        let mut keys = self.keys.of_run(id);
+        keys.push(self.keys.run(id, Part::Snapshot));
         for _ in 0..TRIES {
             let Some(record) = self.read_record(id).await? else { return Ok(false) };
             let args = arguments(&record);

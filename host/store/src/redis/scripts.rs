@@ -46,6 +46,7 @@ scripts! {
     RECORDS = "records",
     OPEN = "open",
     REMOVE = "remove",
+    PUT_SNAPSHOT = "put_snapshot",
     PUBLISH = "publish",
     PUT_SCHEDULE = "put_schedule",
     DELETE_SCHEDULE = "delete_schedule",

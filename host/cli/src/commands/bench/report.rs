@@ -31,10 +31,16 @@ pub(super) struct Disk {
     pub(super) mean_us: f64,
 }
 
+/// What is printed of a measurement.
+pub(super) trait Print: Serialize {
+    /// Everything but where it was measured.
+    fn print(&self, f: &mut fmt::Formatter<'_>, disk: &Disk) -> fmt::Result;
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub(super) struct Report {
+pub(super) struct Report<M> {
     #[serde(flatten)]
-    measured: Measured,
+    measured: M,
     raw_disk: Disk,
     machine: Machine,
     durability: &'static str,
@@ -42,8 +48,8 @@ pub(super) struct Report {
     build: &'static str,
 }
 
-impl Report {
-    pub(super) fn new(measured: Measured, raw_disk: Disk) -> Self {
+impl<M> Report<M> {
+    pub(super) fn new(measured: M, raw_disk: Disk) -> Self {
         Self {
             measured,
             raw_disk,
@@ -55,11 +61,17 @@ impl Report {
     }
 }
 
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { measured: m, raw_disk: disk, machine, .. } = self;
-        let millis = |us: u64| us as f64 / 1e3;
-        let mega = |bytes: u64| bytes as f64 / 1e6;
+fn millis(us: u64) -> f64 {
+    us as f64 / 1e3
+}
+
+fn mega(bytes: u64) -> f64 {
+    bytes as f64 / 1e6
+}
+
+impl Print for Measured {
+    fn print(&self, f: &mut fmt::Formatter<'_>, disk: &Disk) -> fmt::Result {
+        let m = self;
         writeln!(f, "{}", m.workload)?;
         writeln!(f, "  throughput     {:.0} steps/s ({:.2} s)", m.steps_per_second, m.seconds)?;
         let (p50, p99) = (millis(m.p50_us), millis(m.p99_us));
@@ -85,7 +97,14 @@ impl fmt::Display for Report {
             disk.bytes
         )?;
         let step_us = m.seconds * 1e6 / m.steps as f64;
-        writeln!(f, "  step / fsync   {:.2} (mean step {step_us:.0} µs)", step_us / disk.mean_us)?;
+        writeln!(f, "  step / fsync   {:.2} (mean step {step_us:.0} µs)", step_us / disk.mean_us)
+    }
+}
+
+impl<M: Print> fmt::Display for Report<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { measured, raw_disk, machine, .. } = self;
+        measured.print(f, raw_disk)?;
         writeln!(f, "  durability     {}", self.durability)?;
         write!(
             f,

@@ -6,8 +6,9 @@ use super::machine::{self, Usage};
 use super::report::{Disk, Measured};
 use crate::exit::Failure;
 use everstep_client::{
-    Payload, RunId, RunSelection, StartBody, StateKind, UploadOptions, Uploaded,
+    EventBody, Payload, RunId, RunSelection, StartBody, StateKind, UploadOptions, Uploaded,
 };
+use everstep_core::api::ResumeView;
 use everstep_server::service::{ServiceError, WaitFor};
 use everstep_server::{Server, ServerOptions};
 use hdrhistogram::Histogram;
@@ -22,6 +23,17 @@ pub(super) const MODULE: &[u8] = include_bytes!("../../../assets/bench.wasm");
 pub(super) struct Rig {
     pub(super) server: Server,
     directory: PathBuf,
+    snapshot_share: f64,
+}
+
+async fn serve(directory: &Path, snapshot_share: f64) -> Result<Server, Failure> {
+    let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+    let mut options = ServerOptions::new(listen, directory.join("data"));
+    if let Some(host) = &mut options.host {
+        host.snapshot_share = snapshot_share;
+    }
+    let server = Server::start(options).await;
+    server.map_err(|error| Failure::new(error.code(), error.to_string()))
 }
 
 /// What had been used when a measurement began.
@@ -33,19 +45,23 @@ pub(super) struct Begun {
 }
 
 impl Rig {
-    pub(super) async fn start(parent: &Path) -> Result<Self, Failure> {
+    pub(super) async fn start(parent: &Path, snapshot_share: f64) -> Result<Self, Failure> {
         let directory = parent.join(format!("bench-{}", std::process::id()));
         std::fs::create_dir_all(&directory).map_err(|error| {
             Failure::new("bench.directory", format!("{}: {error}", directory.display()))
         })?;
-        let listen = SocketAddr::from(([127, 0, 0, 1], 0));
-        let options = ServerOptions::new(listen, directory.join("data"));
-        let server = Server::start(options)
-            .await
-            .map_err(|error| Failure::new(error.code(), error.to_string()))?;
-        let rig = Self { server, directory };
+        let server = serve(&directory, snapshot_share).await?;
+        let rig = Self { server, directory, snapshot_share };
         rig.upload(MODULE.to_vec(), UploadOptions::default()).await?;
         Ok(rig)
+    }
+
+    /// Another server on the same data, which has nothing in memory.
+    pub(super) async fn restart(self) -> Result<Self, Failure> {
+        let Self { server, directory, snapshot_share } = self;
+        server.shutdown().await;
+        let server = serve(&directory, snapshot_share).await?;
+        Ok(Self { server, directory, snapshot_share })
     }
 
     /// Uploads a module.
@@ -98,6 +114,14 @@ impl Rig {
             }
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
+    }
+
+    /// Ends the wait of a run of `bench-waits`, and tells what it took to bring it into memory.
+    pub(super) async fn wake(&self, run: RunId) -> Result<Option<ResumeView>, Failure> {
+        let event = EventBody { name: "never".into(), data: None, reference: None };
+        self.service().send_event(run, event).await.map_err(failed)?;
+        self.completed(run).await?;
+        Ok(self.service().show(run).await.map_err(failed)?.resumed)
     }
 
     pub(super) async fn journal_length(&self, run: RunId) -> Result<u64, Failure> {

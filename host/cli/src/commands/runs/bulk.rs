@@ -55,10 +55,7 @@ struct Tally {
 pub(crate) async fn run(context: &Context, targets: Targets, mut body: BulkBody) -> Ended {
     let filters_given = !targets.filters.is_empty();
     match (targets.runs.is_empty(), filters_given, targets.all) {
-        (true, false, false) => {
-            return Err(Failure::usage("runs.unselected", "no run and no filter is given")
-                .fix("name runs, give filters such as --workflow, or say --all"));
-        }
+        (true, false, false) => return Err(unselected()),
         (false, true, _) | (false, _, true) | (true, true, true) => {
             let detail = "runs, filters and --all exclude each other";
             return Err(Failure::usage("runs.unselected", detail)
@@ -95,6 +92,12 @@ pub(crate) async fn run(context: &Context, targets: Targets, mut body: BulkBody)
         }
     }
     Ok(finish(context, &tally, body.dry_run))
+}
+
+/// Nobody should act on all runs by saying nothing.
+pub(super) fn unselected() -> Failure {
+    Failure::usage("runs.unselected", "no run and no filter is given")
+        .fix("name runs, give filters such as --workflow, or say --all")
 }
 
 fn show(

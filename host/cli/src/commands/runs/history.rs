@@ -144,16 +144,15 @@ impl History {
         &self,
         context: &Context,
         file: Option<&Path>,
-        state_hashes: bool,
     ) -> Result<Arc<Module>, Failure> {
         if let Some(file) = file {
-            let module = inspect::load(&context.output, file, state_hashes).await?;
+            let module = inspect::load(&context.output, file).await?;
             self.check_workflow(&module)?;
             return Ok(module);
         }
         let digest = self.run.digest;
         let _progress = context.output.spinner(format!("fetching module {digest}"));
-        inspect::compile(context.client()?.module_content(digest).await?, state_hashes).await
+        inspect::compile(context.client()?.module_content(digest).await?).await
     }
 
     /// A module without the workflow would only show that its first step is another one.

@@ -46,6 +46,9 @@ pub(crate) struct Args {
     /// Also print a hash of the guest's memory as it is then
     #[arg(long)]
     memory: bool,
+    /// Put the guest into a snapshot behind each activation and go on from that, as a check of snapshots
+    #[arg(long)]
+    through_snapshots: bool,
 }
 
 /// What is printed.
@@ -87,14 +90,13 @@ struct Pending {
 
 pub(crate) async fn run(context: &Context, args: Args) -> Ended {
     let mut history = History::load(context, &args.run).await?;
-    let module = history.module(context, args.module.as_deref(), args.memory).await?;
+    let module = history.module(context, args.module.as_deref()).await?;
     if let Some(until) = args.until {
         history.cut(until);
         history.damage = history.damage.filter(|damage| damage.seq < until);
     }
     let progress = context.output.spinner(format!("replaying run {}", history.run.id));
-    let (verified, memory) =
-        replay(Arc::clone(&module), history.entries.clone(), history.first).await?;
+    let (verified, memory) = replay(Arc::clone(&module), &history, args.through_snapshots).await?;
     drop(progress);
     let whole = history.end() == history.run.journal_length && history.damage.is_none();
     let confirmed = match whole {
@@ -102,7 +104,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Ended {
         false => Vec::new(),
     };
     let mut report = report(&history, verified, module.digest(), args.until, confirmed);
-    report.memory = memory;
+    report.memory = memory.filter(|_| args.memory);
     if context.output.is_json() {
         context.output.value(&report)?;
     } else {
@@ -258,10 +260,12 @@ fn pending_row(pending: &Pending, now: Timestamp) -> Vec<String> {
 
 async fn replay(
     module: Arc<Module>,
-    entries: Vec<Entry>,
-    first: u64,
+    history: &History,
+    through_snapshots: bool,
 ) -> Result<(Verified, Option<Digest>), Failure> {
-    let replayed = tokio::task::spawn_blocking(move || audit(&module, &entries, first)).await;
+    let (entries, first) = (history.entries.clone(), history.first);
+    let replay = move || audit(&module, &entries, first, through_snapshots);
+    let replayed = tokio::task::spawn_blocking(replay).await;
     let replayed = replayed.map_err(|e| Failure::new("engine.broken", e.to_string()))?;
     replayed.map_err(failed)
 }
@@ -277,6 +281,9 @@ pub(super) fn failed(error: ReplayError) -> Failure {
             Failure::new(cause.code, detail).fix(cause.remedy)
         }
         ReplayError::Guest { .. } => Failure::new("engine.broken", detail),
+        ReplayError::Snapshot { .. } => Failure::new("snapshot.none", detail).fix(
+            "such a run is brought back by a replay; `everstep inspect` says what its module has",
+        ),
         ReplayError::Corrupt(refusal) => Failure::new(refusal.code(), detail),
     }
 }

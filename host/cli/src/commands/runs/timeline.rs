@@ -5,7 +5,9 @@ use super::status;
 use crate::durations;
 use crate::output::Paint;
 use crate::text;
-use everstep_client::{EntryView, OperationView, Payload, RunView, StateKind, Timestamp};
+use everstep_client::{
+    EntryView, OperationView, Payload, ResumedBy, RunView, StateKind, Timestamp,
+};
 use everstep_core::{JournalEvent, OpId, OpResult};
 use std::collections::BTreeMap;
 
@@ -56,6 +58,15 @@ impl Timeline<'_> {
         }
         if let Some(fork) = &run.forked_from {
             rows.push(("forked from", format!("{} at position {}", fork.run, fork.at)));
+        }
+        if let Some(resumed) = &run.resumed {
+            let by = match resumed.by {
+                ResumedBy::Snapshot => "from a snapshot",
+                ResumedBy::Replay => "by a replay",
+            };
+            let (ms, entries) = (resumed.took_us as f64 / 1_000.0, resumed.entries);
+            let ago = self.ago(resumed.at);
+            rows.push(("resumed", format!("{ago} ago {by}, {entries} entries in {ms:.1} ms")));
         }
         if let Some(published) = &run.published {
             rows.push(("shows", text::one_line(published.as_str(), 120)));
@@ -144,6 +155,10 @@ impl Timeline<'_> {
             }
             JournalEvent::RunPaused { reason } => {
                 own("run", format!("{} {}", paint.warn("paused:"), one_line(reason)))
+            }
+            JournalEvent::StateHashed { hash, .. } => {
+                let hash = hash.map_or_else(|| "not looked at".to_owned(), |it| it.to_string());
+                own("run", paint.faint(&format!("left the guest as {hash}")))
             }
             JournalEvent::RunUpgraded { to, was } => {
                 let versions = match to.version == was.version {
@@ -388,58 +403,5 @@ fn one_line(text: &str) -> String {
 pub(crate) mod samples;
 
 #[cfg(test)]
-mod tests {
-    use super::samples::{at, entries, run};
-    use super::*;
-    use insta::assert_snapshot;
-
-    fn drawn(run: &RunView, entries: &[EntryView], omitted: u64) -> String {
-        Timeline { run, entries, omitted, now: at(60_000), paint: Paint::plain() }.render()
-    }
-
-    #[test]
-    fn a_completed_run() {
-        let journal = entries(samples::COMPLETED);
-        assert_snapshot!(drawn(&run(), &journal, 0));
-    }
-
-    #[test]
-    fn a_sleeping_run_with_pending_operations() {
-        let journal = entries(samples::SLEEPING);
-        assert_snapshot!(drawn(&samples::sleeping(), &journal, 0));
-    }
-
-    #[test]
-    fn a_run_that_is_retried_and_asked_to_stop() {
-        let journal = entries(samples::RETRIED);
-        let run = RunView {
-            state: StateKind::Cancelled,
-            attempt: 2,
-            output: None,
-            cancel_reason: Some("ordered twice".into()),
-            ..run()
-        };
-        assert_snapshot!(drawn(&run, &journal, 0));
-    }
-
-    #[test]
-    fn a_stuck_run_shows_the_difference() {
-        let journal = entries(&samples::SLEEPING[..3]);
-        assert_snapshot!(drawn(&samples::stuck(), &journal, 0));
-    }
-
-    #[test]
-    fn a_long_journal_is_shown_in_part() {
-        let mut journal = entries(samples::COMPLETED);
-        journal.drain(3..6);
-        assert_snapshot!(drawn(&run(), &journal, 3));
-    }
-
-    #[test]
-    fn hostile_names_stay_in_their_place() {
-        let hostile = r##"{"type":"TaskScheduled","data":{"op":1,"name":"\u001b[2J\nrm","input":"\u0007",
-            "input_hash":"00000000000000000000000000000000","options":{}}}"##;
-        let text = drawn(&run(), &entries(&[(1, hostile)]), 0);
-        assert!(!text.contains('\x1b') && !text.contains('\x07'), "{text:?}");
-    }
-}
+#[path = "timeline_tests.rs"]
+mod tests;

@@ -1,9 +1,10 @@
 //! `everstep runs upgrade`: moves open runs to another module, after all have been replayed on it.
 
+use super::bulk;
 use super::filters::Filters;
 use crate::commands::gate;
 use crate::context::Context;
-use crate::exit::{Ended, Failure};
+use crate::exit::Ended;
 use everstep_client::{Digest, RunId, UpgradeBody};
 
 /// Move open runs to another module, after all have been replayed on it.
@@ -39,8 +40,7 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(context: &Context, args: Args) -> Ended {
     if args.runs.is_empty() && args.filters.is_empty() && !args.all {
-        return Err(Failure::usage("runs.unselected", "no run and no filter is given")
-            .fix("name runs, give filters such as --workflow, or say --all"));
+        return Err(bulk::unselected());
     }
     let gate::Options { allow_diverging, dry_run } = args.gate;
     let body = UpgradeBody {

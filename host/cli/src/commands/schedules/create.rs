@@ -56,6 +56,9 @@ pub(crate) struct Args {
     /// Searchable label of each run (repeat for more)
     #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = parse_tag)]
     tags: Vec<(String, String)>,
+    /// Only hosts that serve this pool may have the runs
+    #[arg(long, value_name = "NAME")]
+    pool: Option<String>,
     #[command(flatten)]
     retry: Retry,
 }
@@ -125,6 +128,7 @@ fn body(args: Args) -> Result<ScheduleBody, Failure> {
             retry: args.retry.policy(),
             timeout_ms: args.timeout.map(durations::millis),
             tags: args.tags.into_iter().collect(),
+            pool: args.pool,
         },
         overlap: args.overlap.into(),
         missed: match args.missed {

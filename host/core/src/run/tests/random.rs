@@ -2,7 +2,7 @@
 //! commits, and checks after every commit that the journal alone tells the same story.
 
 use super::*;
-use crate::ModuleRef;
+use crate::{ModuleRef, Step};
 use proptest::prelude::*;
 
 /// Draws decisions from a list of bytes, so that a failing case shrinks.
@@ -219,10 +219,33 @@ fn activate(
             b.commit(commit);
             b.outside = false;
             live.push((delivery, activation));
+            if draws.below(4) == 0 {
+                b.image = packed(&b.run);
+            }
         }
         Err(Refusal::Limit { .. }) => b.crash(),
         Err(other) => panic!("{other}"),
     }
+}
+
+/// What a snapshot keeps is enough to go on with.
+fn check_image(b: &Bench, replayed: &[Step]) {
+    let image: RunImage = rmp_serde::from_slice(&b.image).unwrap();
+    if !image.fits(&b.stored) {
+        return;
+    }
+    let length = image.record().length;
+    let mut run = Run::from(image);
+    let mut steps = run.steps();
+    let mut later = Vec::new();
+    for entry in &b.journal[usize::try_from(length).unwrap()..] {
+        run.absorb(entry).unwrap();
+        later.extend(steps.push(entry).unwrap());
+    }
+    later.extend(steps.take_last());
+    run.adopt(&b.stored).unwrap();
+    assert_eq!(run, b.folded().unwrap(), "an image is as good as the journal in front of it");
+    assert!(replayed.ends_with(&later), "the steps go on where the image was made");
 }
 
 fn check(b: &Bench, live: &[(Delivery, Activation)]) {
@@ -244,6 +267,7 @@ fn check(b: &Bench, live: &[(Delivery, Activation)]) {
         assert_eq!(&step.delivery, delivery);
         step.check(activation).unwrap();
     }
+    check_image(b, &replayed);
     let (mut anew, first) = (Steps::from(b.stored.first), b.stored.first as usize);
     let mut last: Vec<_> =
         b.journal[first..].iter().filter_map(|entry| anew.push(entry).unwrap()).collect();

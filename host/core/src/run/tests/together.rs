@@ -112,7 +112,8 @@ fn a_child_tells_its_parent_how_it_ended_however_it_ended() {
         let request = StartRequest { parent: Some(parent), ..request(StartOptions::default()) };
         let commit = Run::start(request, t(0));
         let run = Run::begin(commit.entries.first(), 0, false).unwrap();
-        Bench { journal: commit.entries, stored: commit.record, run, outside: false }
+        let image = packed(&run);
+        Bench { journal: commit.entries, stored: commit.record, run, outside: false, image }
     };
     let told = |mut b: Bench| match &b.send(|_| Reply::Taken, t(9))[..] {
         [Message::End { parent: to, result }] if *to == parent => {

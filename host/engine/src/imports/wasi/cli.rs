@@ -29,15 +29,15 @@ pub(super) fn define(
             .func_wrap(function, |_, (_,): (u8,)| -> wasmtime::Result<()> {
                 Err(Fault::exit().into())
             }),
-        ("stdin", "get-stdin") => {
-            instance.func_wrap(function, |_, ()| Ok((Resource::<InputStream>::new_own(0),)))
-        }
-        ("stdout", "get-stdout") => {
-            instance.func_wrap(function, |_, ()| Ok((Resource::<OutputStream>::new_own(STDOUT),)))
-        }
-        ("stderr", "get-stderr") => {
-            instance.func_wrap(function, |_, ()| Ok((Resource::<OutputStream>::new_own(STDERR),)))
-        }
+        ("stdin", "get-stdin") => instance.func_wrap(function, |mut store, ()| {
+            Ok((store.data_mut().wasi.give::<InputStream>(0),))
+        }),
+        ("stdout", "get-stdout") => instance.func_wrap(function, |mut store, ()| {
+            Ok((store.data_mut().wasi.give::<OutputStream>(STDOUT),))
+        }),
+        ("stderr", "get-stderr") => instance.func_wrap(function, |mut store, ()| {
+            Ok((store.data_mut().wasi.give::<OutputStream>(STDERR),))
+        }),
         ("terminal-stdin", "get-terminal-stdin") => {
             instance.func_wrap(function, |_, ()| Ok((None::<Resource<Terminal<InputStream>>>,)))
         }

@@ -2,9 +2,9 @@
 //! delivered, for the whole activation.
 
 use super::Instance;
-use super::io::Pollable;
+use super::io::subscribed;
 use crate::state::WorkflowState;
-use wasmtime::component::{ComponentType, Lower, Resource};
+use wasmtime::component::{ComponentType, Lower};
 
 /// One millisecond: events have no finer time.
 const RESOLUTION_NANOS: u32 = 1_000_000;
@@ -39,12 +39,12 @@ pub(super) fn define(
         }
         ("monotonic-clock", "subscribe-instant") => instance
             .func_wrap(function, |mut store, (instant,): (u64,)| {
-                Ok((pollable(store.data_mut(), instant),))
+                Ok((subscribed(store.data_mut(), instant),))
             }),
         ("monotonic-clock", "subscribe-duration") => {
             instance.func_wrap(function, |mut store, (duration,): (u64,)| {
                 let instant = monotonic(store.data()).saturating_add(duration);
-                Ok((pollable(store.data_mut(), instant),))
+                Ok((subscribed(store.data_mut(), instant),))
             })
         }
         _ => return Ok(false),
@@ -55,8 +55,4 @@ pub(super) fn define(
 /// The time of the completion in nanoseconds.
 pub(super) fn monotonic(state: &WorkflowState) -> u64 {
     state.now.as_millis().saturating_mul(1_000_000)
-}
-
-fn pollable(state: &mut WorkflowState, due: u64) -> Resource<Pollable> {
-    state.wasi.pollables.add(due)
 }

@@ -48,7 +48,7 @@ pub(super) struct Pollables {
 }
 
 impl Pollables {
-    pub(super) fn add(&mut self, due: u64) -> Resource<Pollable> {
+    pub(super) fn add(&mut self, due: u64) -> u32 {
         loop {
             self.last = self.last.wrapping_add(1);
             if !self.due.contains_key(&self.last) {
@@ -56,7 +56,7 @@ impl Pollables {
             }
         }
         self.due.insert(self.last, due);
-        Resource::new_own(self.last)
+        self.last
     }
 
     pub(super) fn drop(&mut self, rep: u32) {
@@ -127,9 +127,7 @@ fn define_input(instance: &mut Instance<'_>, function: &str) -> wasmtime::Result
                 Ok((Streamed::<u64>::Err(StreamError::Closed),))
             }),
         "[method]input-stream.subscribe" => instance
-            .func_wrap(function, |mut store, (_,): (In,)| {
-                Ok((store.data_mut().wasi.pollables.add(0),))
-            }),
+            .func_wrap(function, |mut store, (_,): (In,)| Ok((subscribed(store.data_mut(), 0),))),
         _ => return Ok(false),
     }?;
     Ok(true)
@@ -162,12 +160,16 @@ fn define_output(instance: &mut Instance<'_>, function: &str) -> wasmtime::Resul
             instance.func_wrap(function, |_, (_,): (Out,)| Ok((Streamed::Ok(()),)))
         }
         "[method]output-stream.subscribe" => instance
-            .func_wrap(function, |mut store, (_,): (Out,)| {
-                Ok((store.data_mut().wasi.pollables.add(0),))
-            }),
+            .func_wrap(function, |mut store, (_,): (Out,)| Ok((subscribed(store.data_mut(), 0),))),
         _ => return Ok(false),
     }?;
     Ok(true)
+}
+
+/// A pollable that is ready at this time of the monotonic clock.
+pub(super) fn subscribed(state: &mut WorkflowState, due: u64) -> Resource<Pollable> {
+    let rep = state.wasi.pollables.add(due);
+    state.wasi.give(rep)
 }
 
 fn is_ready(state: &WorkflowState, pollable: &Resource<Pollable>) -> bool {

@@ -18,7 +18,7 @@ use crate::random::Stream;
 use crate::state::WorkflowState;
 use wasmtime::Engine;
 use wasmtime::component::types::ComponentItem;
-use wasmtime::component::{Component, Linker, LinkerInstance, ResourceType};
+use wasmtime::component::{Component, Linker, LinkerInstance, Resource, ResourceType};
 
 /// Where functions are defined.
 type Instance<'a> = LinkerInstance<'a, WorkflowState>;
@@ -31,6 +31,8 @@ pub(crate) struct VirtualWasi {
     /// What `insecure-seed` answers, always.
     seed: (u64, u64),
     pollables: io::Pollables,
+    /// Resources that the guest has been given and has not dropped.
+    handles: u64,
 }
 
 impl VirtualWasi {
@@ -41,12 +43,29 @@ impl VirtualWasi {
             insecure: Stream::new(seed, 3),
             seed: (seeds.next(), seeds.next()),
             pollables: io::Pollables::default(),
+            handles: 0,
         }
+    }
+
+    /// Gives a resource to the guest.
+    fn give<T: 'static>(&mut self, rep: u32) -> Resource<T> {
+        self.handles += 1;
+        Resource::new_own(rep)
+    }
+
+    /// How many resources the guest has.
+    pub(crate) fn handles(&self) -> u64 {
+        self.handles
+    }
+
+    /// Where the random numbers stand.
+    pub(crate) fn streams(&self) -> (Stream, Stream) {
+        (self.random.clone(), self.insecure.clone())
     }
 
     /// Lets the random numbers go another way from here; returns where they stood.
     pub(crate) fn fork(&mut self) -> (Stream, Stream) {
-        let stood = (self.random.clone(), self.insecure.clone());
+        let stood = self.streams();
         (self.random, self.insecure) = (stood.0.fork(), stood.1.fork());
         stood
     }
@@ -119,8 +138,10 @@ impl Resources {
         let resource = io::resource(name).unwrap_or_else(|| ResourceType::host_dynamic(number));
         let is_pollable = name == "pollable";
         instance.resource(name, resource, move |mut store, rep| {
+            let wasi = &mut store.data_mut().wasi;
+            wasi.handles = wasi.handles.saturating_sub(1);
             if is_pollable {
-                store.data_mut().wasi.pollables.drop(rep);
+                wasi.pollables.drop(rep);
             }
             Ok(())
         })

@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- Removes a run that has ended, with everything that belongs to it. Memory may be full: it frees some.
 --
--- KEYS: as for a commit. ARGV: 1 run (16 bytes) 2 the length of its journal 3 workflow
+-- KEYS: as for a commit, 14 snapshot. ARGV: 1 run (16 bytes) 2 the length of its journal 3 workflow
 -- 4 parent (16 bytes, or empty)
 
 local head = redis.call('HMGET', KEYS[1], 'l', 'b', 'w', 'y', 'e', 'd')
@@ -12,7 +12,7 @@ if ended == '' then return {'open'} end
 -- What was read of it is not what is there.
 if head[1] ~= ARGV[2] then return {'changed'} end
 local start = head[2]
-redis.call('UNLINK', KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5])
+redis.call('UNLINK', KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[14])
 redis.call('ZREM', KEYS[6], start .. run)
 redis.call('ZREM', KEYS[7], workflow .. start .. run)
 redis.call('ZREM', KEYS[8], (head[3] or '') .. run)

@@ -10,6 +10,7 @@ mod keyspace;
 mod options;
 mod outage;
 pub(crate) mod server;
+mod snapshots;
 mod speed;
 mod tls;
 

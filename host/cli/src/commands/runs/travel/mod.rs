@@ -43,7 +43,7 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(context: &Context, args: Args) -> Ended {
     let history = History::load(context, &args.run).await?;
-    let module = history.module(context, args.module.as_deref(), false).await?;
+    let module = history.module(context, args.module.as_deref()).await?;
     let progress = context.output.spinner(format!("replaying run {}", history.run.id));
     let damage = history.damage.as_ref().map(super::history::Damage::failure);
     let made = tokio::task::spawn_blocking(move || {
