@@ -10,6 +10,7 @@ mod guests;
 mod hosts;
 mod ledger;
 mod process;
+mod redis;
 mod runs;
 mod snapshots;
 
@@ -18,5 +19,6 @@ pub use guests::{guest, guest_cargo, guest_with_lines};
 pub use hosts::HostProcess;
 pub use ledger::{Ledger, Line};
 pub use process::{ServerProcess, everstep};
+pub use redis::RedisProcess;
 pub use runs::{body, completed, journal, reach, serve, start, upload};
 pub use snapshots::through_snapshots;

@@ -3,7 +3,7 @@
 
 use crate::commands::{
     bench, build, completions, dev, doctor, event, host, hosts, inspect, modules, new, runs,
-    schedules, server, start, upload,
+    schedules, server, start, store, upload,
 };
 use clap::{Args, Parser, Subcommand};
 
@@ -78,6 +78,9 @@ pub(crate) enum Verb {
     /// The modules that the server has
     #[command(subcommand)]
     Modules(modules::Verb),
+    /// The data of servers
+    #[command(subcommand)]
+    Store(store::Verb),
     /// Serve, build, upload and watch a workflow crate; state is kept in .everstep/
     Dev(dev::Args),
     /// Check this machine's set-up and say how to fix it

@@ -10,6 +10,7 @@ mod durations;
 mod exit;
 mod guest;
 mod output;
+mod store_at;
 mod text;
 
 use clap::Parser;

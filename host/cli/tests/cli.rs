@@ -111,10 +111,10 @@ fn wrong_arguments_exit_with_2() {
 
 #[test]
 fn a_refusal_says_what_is_wrong_and_what_to_do() {
-    let output = everstep(&["server", "--store", "redis://localhost"]);
+    let output = everstep(&["server", "--store", "postgres://localhost"]);
     assert_snapshot!(stderr(&output), @r"
-    error[store.unsupported]: this version keeps its data in a folder only; the Redis store is not there yet
-    fix: give a folder, such as --store /var/lib/everstep
+    error[store.unsupported]: `postgres://…` is no store that this version knows
+    fix: give a folder, or redis://HOST:PORT; docs/redis.md has the other forms
     ");
 }
 

@@ -5,7 +5,8 @@
 //! work through [`link::HostLink`] and nothing else, so that they can live in another process.
 
 pub mod api;
-pub mod clock;
+pub mod claims;
+mod clock;
 pub mod committer;
 pub mod dispatch;
 mod export;

@@ -14,7 +14,7 @@ use crate::schedules;
 use crate::service::{SelfCheckOptions, Service, ServiceOptions, ServiceParts, selfcheck};
 use crate::timers::Timers;
 use everstep_engine::{Engine, EngineError, EngineOptions, Secrets};
-use everstep_store::{Embedded, EmbeddedOptions, Store, StoreError};
+use everstep_store::{Embedded, EmbeddedOptions, Redis, RedisOptions, Store, StoreError};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -29,8 +29,11 @@ use tokio::task::JoinHandle;
 pub struct ServerOptions {
     /// Where to listen for HTTP; port 0 takes any free one.
     pub listen: SocketAddr,
-    /// The data directory.
+    /// A folder of the server's own: with everything in it, or with compiled modules when the store is
+    /// elsewhere.
     pub data: PathBuf,
+    /// The store, when it is not the folder.
+    pub redis: Option<RedisOptions>,
     /// The host in this process; none to leave the work to others.
     pub host: Option<HostOptions>,
     /// The bounds of requests and runs.
@@ -54,6 +57,7 @@ impl ServerOptions {
         Self {
             listen,
             data,
+            redis: None,
             host: Some(HostOptions::default()),
             service: ServiceOptions::default(),
             timing: Timing::default(),
@@ -120,6 +124,43 @@ pub struct Server {
     http: JoinHandle<()>,
     background: Vec<JoinHandle<()>>,
     host: Option<(Runtime, JoinHandle<()>)>,
+    /// The claim on a shared store, and how to give it up.
+    claims: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
+    /// Becomes true when the claim is lost; closed when there is none.
+    lost: watch::Receiver<bool>,
+}
+
+/// A store, and what tokens begin with.
+struct Opened {
+    store: Arc<dyn Store>,
+    epoch: u64,
+    claims: Option<Claims>,
+}
+
+/// Opens the store; on a shared one, waits until nobody else works on it.
+async fn open(options: &ServerOptions, address: SocketAddr) -> Result<Opened, StoreError> {
+    let Some(redis) = &options.redis else {
+        let store = Arc::new(Embedded::open(EmbeddedOptions { path: options.data.clone() })?);
+        return Ok(Opened { epoch: store.epoch(), store, claims: None });
+    };
+    let store = Arc::new(Redis::open(redis).await?);
+    for warning in store.warnings() {
+        tracing::warn!(code = warning.code, "{}", warning.message);
+    }
+    let url = format!("http://{address}");
+    let claims = Claims::wait(Arc::clone(&store), store.shards(), url).await?;
+    Ok(Opened { epoch: claims.epoch(), store, claims: Some(claims) })
+}
+
+async fn keep_claims(
+    mut claims: Claims,
+    released: oneshot::Receiver<()>,
+    lose: watch::Sender<bool>,
+) {
+    tokio::select! {
+        () = claims.keep() => _ = lose.send_replace(true),
+        _ = released => claims.release().await,
+    }
 }
 
 impl Server {
@@ -135,8 +176,7 @@ impl Server {
         let address = listener
             .local_addr()
             .map_err(|error| ServerError::Listen { address: listen, error })?;
-        let store: Arc<dyn Store> =
-            Arc::new(Embedded::open(EmbeddedOptions { path: options.data.clone() })?);
+        let Opened { store, epoch, claims } = open(&options, address).await?;
         let most = usize::try_from(options.service.module_bytes_max).unwrap_or(usize::MAX);
         let engine = Arc::new(Engine::new(EngineOptions {
             cache_dir: Some(options.data.join("modules")),
@@ -144,7 +184,7 @@ impl Server {
             module_bytes_max: most,
             ..engine_options(&options.host.clone().unwrap_or_default(), options.secrets.clone())
         })?);
-        let dispatch = Arc::new(Dispatch::new(options.timing, store.epoch() << TOKENS_PER_EPOCH));
+        let dispatch = Arc::new(Dispatch::new(options.timing, epoch << TOKENS_PER_EPOCH));
         dispatch.refill(&store).await?;
         let (hub, timers) = (Hub::new(), Arc::new(Timers::default()));
         let committer = Arc::new(Committer::new(
@@ -193,7 +233,12 @@ impl Server {
             tokio::spawn(selfcheck::serve(Arc::clone(&service), options.self_check)),
         ];
         let http = tokio::spawn(serve_http(listener, links, drained));
-        Ok(Self { address, store, service, dispatch, hub, draining, http, background, host })
+        let (lose, lost) = watch::channel(false);
+        let claims = claims.map(|claims| {
+            let (release, released) = oneshot::channel();
+            (release, tokio::spawn(keep_claims(claims, released, lose)))
+        });
+        Ok(Self { address, store, service, dispatch, hub, draining, http, background, host, claims, lost })
     }
 
     /// Where the server listens.
@@ -220,6 +265,15 @@ impl Server {
         &self.store
     }
 
+    /// Returns when somebody else may work on the store, and this server has to end at once. Never for a
+    /// store of its own.
+    pub async fn lost(&self) {
+        let mut lost = self.lost.clone();
+        if lost.wait_for(|lost| *lost).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
     /// Stops: no new work is begun, what is under way ends or is handed back, waiting clients get
     /// an answer, the store is closed.
     pub async fn shutdown(self) {
@@ -237,6 +291,12 @@ impl Server {
                 tracing::error!(%error, "the host broke off");
             }
             threads.shutdown_background();
+        }
+        if let Some((release, keeping)) = self.claims {
+            // When nobody listens any more the claim is lost already.
+            if release.send(()).is_ok() && keeping.await.is_err() {
+                tracing::warn!("the claim on the store was not given up");
+            }
         }
         self.store.close().await;
     }

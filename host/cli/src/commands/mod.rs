@@ -16,6 +16,7 @@ pub(crate) mod runs;
 pub(crate) mod schedules;
 pub(crate) mod server;
 pub(crate) mod start;
+pub(crate) mod store;
 pub(crate) mod upload;
 
 use crate::args::Verb;
@@ -37,6 +38,7 @@ pub(crate) async fn run(context: &Context, verb: Verb) -> Ended {
         Verb::Event(verb) => event::run(context, verb).await,
         Verb::Runs(verb) => runs::run(context, verb).await,
         Verb::Schedules(verb) => schedules::run(context, verb).await,
+        Verb::Store(verb) => store::run(context, verb).await,
         Verb::Dev(args) => dev::run(context, args).await,
         Verb::Doctor(args) => doctor::run(context, args).await,
         Verb::Bench(args) => bench::run(context, args).await,

@@ -31,14 +31,18 @@ Examples:
   everstep server --listen 127.0.0.1:0 --json
   everstep server --secret MAIL_TOKEN --secret STRIPE_KEY=@/run/secrets/stripe
   everstep server --audit --self-check 10s
+  everstep server --store 'redis://127.0.0.1:6379?namespace=flows'
   everstep server --retention 90d --retention-workflow ping=1d --retention-export /var/lib/everstep/old")]
 pub(crate) struct Args {
     /// Address and port; port 0 takes a free one
     #[arg(long, default_value = "127.0.0.1:9090", value_name = "ADDRESS:PORT")]
     listen: SocketAddr,
-    /// Where everything is kept: a folder
-    #[arg(long, default_value = ".everstep/data", value_name = "PATH")]
+    /// Where everything is kept: a folder, or redis://HOST:PORT for a Redis
+    #[arg(long, default_value = ".everstep/data", value_name = "PATH|URL")]
     store: String,
+    /// Where compiled modules are kept when the store is a Redis: a folder
+    #[arg(long, default_value = ".everstep/server", value_name = "PATH")]
+    data: PathBuf,
     /// Leave the execution of runs to other processes
     #[arg(long)]
     no_host: bool,
@@ -157,7 +161,11 @@ impl Retention {
 
 pub(crate) async fn run(context: &Context, args: Args) -> Ended {
     let output = &context.output;
-    let mut options = ServerOptions::new(args.listen, folder(&args.store)?);
+    let mut options = ServerOptions::new(args.listen, args.data);
+    match StoreAt::parse(&args.store)? {
+        StoreAt::Folder(folder) => options.data = folder,
+        StoreAt::Redis(redis) => options.redis = Some(*redis),
+    }
     options.host = (!args.no_host).then(|| {
         let mut host = HostOptions::default();
         if let Some(concurrency) = args.concurrency {
@@ -177,7 +185,10 @@ pub(crate) async fn run(context: &Context, args: Args) -> Ended {
         output.value(&serde_json::json!({ "listen": url }))?;
     }
     output.note(&format!("listening on {url}"));
-    stop_signal().await?;
+    tokio::select! {
+        stopped = stop_signal() => stopped?,
+        () = server.lost() => return Err(claim_lost()),
+    }
     shut_down(output, server).await
 }
 
@@ -194,6 +205,9 @@ pub(super) async fn start(options: ServerOptions) -> Result<Server, Failure> {
             }
             (_, "store.format") => failure.fix("start it with the version that wrote it, or newer"),
             (_, "store.foreign") => failure.fix("choose another folder with --store"),
+            (_, "store.unavailable" | "store.unfit") => {
+                failure.fix("look at the Redis; docs/redis.md says what it has to be like")
+            }
             _ => failure.fix("`everstep doctor` checks this machine"),
         }
     })
@@ -279,19 +293,9 @@ pub(super) fn log_to_stderr(output: &Output) {
         .try_init();
 }
 
-fn folder(store: &str) -> Result<PathBuf, Failure> {
-    if store.starts_with("redis://") || store.starts_with("rediss://") {
-        let detail =
-            "this version keeps its data in a folder only; the Redis store is not there yet";
-        return Err(Failure::usage("store.unsupported", detail)
-            .fix("give a folder, such as --store /var/lib/everstep"));
-    }
-    if store.contains("://") {
-        let detail = format!("`{store}` is no store that this version knows");
-        return Err(Failure::usage("store.unsupported", detail)
-            .fix("give a folder, such as --store /var/lib/everstep"));
-    }
-    Ok(PathBuf::from(store))
+fn claim_lost() -> Failure {
+    Failure::new("store.claim_lost", "another server may work on the store now".to_owned())
+        .fix("start the server again; it stands by until the other one ends")
 }
 
 #[cfg(test)]
@@ -322,13 +326,4 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_store_is_a_folder() {
-        assert_eq!(folder("a/b").unwrap(), PathBuf::from("a/b"));
-        for other in ["redis://localhost", "rediss://x", "postgres://x"] {
-            let failure = folder(other).unwrap_err();
-            assert_eq!(failure.exit, Exit::Usage);
-            assert_eq!(failure.report.unwrap().code, "store.unsupported");
-        }
-    }
 }
