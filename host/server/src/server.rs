@@ -158,7 +158,7 @@ async fn keep_claims(
     lose: watch::Sender<bool>,
 ) {
     tokio::select! {
-        () = claims.keep() => _ = lose.send_replace(true),
+        () = claims.keep() => drop(lose.send_replace(true)),
         _ = released => claims.release().await,
     }
 }
