@@ -6,7 +6,7 @@
 
 use everstep_client::{Client, EntryView, Payload, RunId, StartBody, StateKind, WaitOptions};
 use everstep_core::{JournalEvent, OpId, Timestamp};
-use everstep_tests::{Ledger, Line, ServerProcess, guest};
+use everstep_tests::{Ledger, Line, ServerProcess, guest, through_snapshots};
 use futures::{StreamExt, TryStreamExt};
 use rand::RngExt;
 use std::collections::HashMap;
@@ -57,6 +57,7 @@ async fn what_was_promised_survives_twenty_kills() {
     check(&client, &runs, &ledger.lines()).await;
     // The figures of this very run, for who reads the log of the tests.
     eprintln!("{kills} kills, {} runs, {} ledger lines", runs.len(), ledger.lines().len());
+    through_snapshots(&server.cli());
     assert_eq!(server.terminate(), Some(0));
 }
 

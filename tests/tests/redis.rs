@@ -38,7 +38,10 @@ async fn check(client: &Client, ledger: &Ledger, runs: &[RunId]) {
             let of = |phase: &str| {
                 let lines = ledger.lines().into_iter();
                 let token = token.clone();
-                lines.filter(move |it| it.body["phase"] == *phase && it.body["token"] == token.as_str())
+                lines
+                    .filter(move |it| {
+                        it.body["phase"] == *phase && it.body["token"] == token.as_str()
+                    })
                     .collect::<Vec<_>>()
             };
             assert!(of("end").iter().any(|line| line.body["value"] == value), "{token}: {value}");
@@ -107,7 +110,10 @@ async fn everything_is_moved_to_redis_and_back() {
     assert_eq!(one.terminate(), Some(0));
 
     let said: Value = cli.json(&["store", "copy", "--from", &from, "--to", &to]).remove(0);
-    assert_eq!((&said["runs"], &said["compared"], &said["modules"]), (&json!(2), &json!(2), &json!(1)));
+    assert_eq!(
+        (&said["runs"], &said["compared"], &said["modules"]),
+        (&json!(2), &json!(2), &json!(1))
+    );
     cli.run(&["store", "copy", "--from", &from, "--to", &to]).refused(1, "copy.not_empty");
 
     let two = server(&redis, folder.path(), "two");

@@ -7,7 +7,8 @@ use everstep_client::{
     WorkflowView,
 };
 use everstep_tests::{
-    Cli, ServerProcess, completed, guest, guest_with_lines, journal, reach, serve, start, upload,
+    Cli, ServerProcess, completed, guest, guest_with_lines, journal, reach, serve, start,
+    through_snapshots, upload,
 };
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -91,6 +92,7 @@ async fn open_runs_go_on_on_a_module_that_passes_and_survive_a_kill_right_after(
     let new = start(&client, "order", &json!(5)).await;
     reach(&client, new, StateKind::AwaitingEvent).await;
     assert_eq!(executes(&client, new).await, fixed);
+    through_snapshots(&server.cli());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -24,7 +24,8 @@ impl StoreAt {
                 .fix("give a folder, or redis://HOST:PORT; docs/redis.md has the other forms"));
         }
         let options = RedisOptions::from_url(text).map_err(|error| {
-            Failure::usage(error.code(), error.to_string()).fix("docs/redis.md has the form of the URL")
+            Failure::usage(error.code(), error.to_string())
+                .fix("docs/redis.md has the form of the URL")
         })?;
         Ok(Self::Redis(Box::new(options)))
     }
@@ -46,8 +47,9 @@ mod tests {
 
     #[test]
     fn a_store_is_a_folder_or_a_redis() {
-        assert!(matches!(StoreAt::parse("a/b").unwrap(), StoreAt::Folder(path) if path == PathBuf::from("a/b")));
-        for url in ["redis://localhost", "rediss://u@h:1/3", "redis+cluster://a:1,b:2?namespace=n"] {
+        assert!(matches!(StoreAt::parse("a/b").unwrap(), StoreAt::Folder(path) if path == "a/b"));
+        for url in ["redis://localhost", "rediss://u@h:1/3", "redis+cluster://a:1,b:2?namespace=n"]
+        {
             assert!(matches!(StoreAt::parse(url).unwrap(), StoreAt::Redis(_)), "{url}");
         }
         for (url, code) in [("postgres://x", "store.unsupported"), ("redis://", "store.bad_url")] {

@@ -35,7 +35,7 @@ impl Claims {
         shards: u16,
         url: String,
     ) -> Result<Self, StoreError> {
-        let member = Member { id: uuid::Uuid::new_v4().to_string(), url };
+        let member = Member { id: format!("{:032x}", rand::random::<u128>()), url };
         let mut told = false;
         loop {
             store.join(&member, TTL).await?;

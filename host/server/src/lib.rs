@@ -5,8 +5,8 @@
 //! work through [`link::HostLink`] and nothing else, so that they can live in another process.
 
 pub mod api;
-pub mod claims;
-mod clock;
+mod claims;
+pub mod clock;
 pub mod committer;
 pub mod dispatch;
 mod export;

@@ -4,6 +4,7 @@
 //! guests, so that a guest which computes for long keeps no client waiting.
 
 use crate::api;
+use crate::claims::Claims;
 use crate::committer::Committer;
 use crate::dispatch::{Dispatch, Introduction, Timing};
 use crate::host::{self, HostOptions};
@@ -21,7 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 /// How a server is set up.
@@ -238,7 +239,19 @@ impl Server {
             let (release, released) = oneshot::channel();
             (release, tokio::spawn(keep_claims(claims, released, lose)))
         });
-        Ok(Self { address, store, service, dispatch, hub, draining, http, background, host, claims, lost })
+        Ok(Self {
+            address,
+            store,
+            service,
+            dispatch,
+            hub,
+            draining,
+            http,
+            background,
+            host,
+            claims,
+            lost,
+        })
     }
 
     /// Where the server listens.

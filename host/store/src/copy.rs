@@ -68,7 +68,8 @@ impl CopyError {
 }
 
 /// Copies everything into an empty store, then compares. `progress` hears how far it has come. When
-/// it fails, the target has a part of the runs and is to be thrown away.
+/// it fails or is dropped, the target has a part of the runs and is to be thrown away: it is not empty any
+/// more, so nothing is copied on top of it.
 ///
 /// # Errors
 /// `NotEmpty` before anything is written; `Differs` when the comparison fails; what the stores say.
@@ -123,7 +124,13 @@ pub async fn compare(
     mut progress: impl FnMut(u64),
 ) -> Result<(), CopyError> {
     use CopyError::{Source, Target};
-    same("modules", from.modules().await.map_err(Source)?, to.modules().await.map_err(Target)?)?;
+    let modules = from.modules().await.map_err(Source)?;
+    same("modules", &modules, &to.modules().await.map_err(Target)?)?;
+    for module in &modules {
+        // Stores check bytes against their digest when they are read.
+        let bytes = to.module_bytes(module.digest).await.map_err(Target)?;
+        same(&format!("module {}", module.digest), true, bytes.is_some())?;
+    }
     let publications =
         (from.publications().await.map_err(Source)?, to.publications().await.map_err(Target)?);
     same("what is published", publications.0, publications.1)?;
@@ -324,4 +331,4 @@ async fn all_schedules(store: &dyn Store) -> Result<Vec<Schedule>, StoreError> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

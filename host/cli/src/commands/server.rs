@@ -5,6 +5,7 @@ use crate::context::Context;
 use crate::durations;
 use crate::exit::{Ended, Exit, Failure};
 use crate::output::Output;
+use crate::store_at::StoreAt;
 use everstep_server::{
     HostOptions, RetentionOptions, Secrets, SelfCheckOptions, Server, ServerError, ServerOptions,
     Timing,
@@ -325,5 +326,4 @@ mod tests {
             assert_eq!(refused.report.unwrap().code, "option.invalid", "{lease:?} {heartbeat:?}");
         }
     }
-
 }

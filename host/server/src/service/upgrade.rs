@@ -46,10 +46,13 @@ enum Verdict {
     Moot,
 }
 
+/// Findings by their code and cause, each with what the example of it was tried on.
+type Groups = HashMap<(String, String), (FindingGroup, Option<Arc<Target>>)>;
+
 /// The report while it is being made.
 pub(super) struct Report {
     report: UpgradeReport,
-    groups: HashMap<(String, String), (FindingGroup, Option<Arc<Target>>)>,
+    groups: Groups,
     passed: Vec<(RunId, Arc<Target>, u64)>,
     tried: HashSet<RunId>,
     of: u64,

@@ -2,12 +2,14 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod interrupted;
+
 use super::{Copied, CopyError, compare, copy};
 use crate::contract::{first, next, run_id};
 use crate::redis::tests::server::Server;
 use crate::{
-    Embedded, EmbeddedOptions, Memory, NewModule, PublicationChange, Redis, RunQuery, Shards,
-    Store, StoreError,
+    Embedded, EmbeddedOptions, Memory, NewModule, PublicationChange, Redis, RedisOptions, RunQuery,
+    Shards, Store, StoreError,
 };
 use everstep_core::manifest::{FORMAT, Manifest};
 use everstep_core::schedule::{ScheduleBody, ScheduledStart, Spec};
@@ -39,8 +41,11 @@ fn schedule(n: u64) -> Schedule {
     Schedule::new(body, [0; 16], Timestamp::from_millis(1_700_000_000_000 + n)).unwrap()
 }
 
+/// Runs that `fill` makes.
+pub(crate) const RUNS: u64 = 1_196;
+
 /// One run after the other, each with something of its own.
-async fn fill(store: &dyn Store) {
+pub(crate) async fn fill(store: &dyn Store) {
     for bytes in [b"old".as_slice(), &[7; 100_000]] {
         store.publish(Some(module(bytes)), vec![]).await.unwrap();
     }
@@ -136,8 +141,11 @@ async fn everything_comes_back_from_a_journey_through_all_stores() {
     fill(&start).await;
     let one = embedded(&dir.path().join("one"));
     let redis = Redis::open(&server.options()).await.unwrap();
+    let middle = Memory::new();
+    let other = RedisOptions { namespace: "other".into(), ..server.options() };
+    let back = Redis::open(&other).await.unwrap();
     let two = embedded(&dir.path().join("two"));
-    let stores: [&dyn Store; 4] = [&start, &one, &redis, &two];
+    let stores: [&dyn Store; 6] = [&start, &one, &redis, &middle, &back, &two];
     for pair in stores.windows(2) {
         let mut last = Copied::default();
         let copied = copy(pair[0], pair[1], |now| {
@@ -148,7 +156,7 @@ async fn everything_comes_back_from_a_journey_through_all_stores() {
         .unwrap();
         assert_eq!(copied, last);
         assert_eq!((copied.modules, copied.schedules), (2, 3));
-        assert_eq!((copied.runs, copied.compared), (1_196, 1_196));
+        assert_eq!((copied.runs, copied.compared), (RUNS, RUNS));
         assert_eq!(seen(pair[0]).await, seen(pair[1]).await);
     }
     compare(&start, &two, |_| {}).await.unwrap();

@@ -86,17 +86,21 @@ impl Redis {
             Ok(()) => return Ok(()),
             Err(refusal) => refusal,
         };
-        // A journal that is shorter does not have it, whatever became of an earlier attempt.
-        let shorter =
-            matches!(refusal, StoreError::Conflict { length } if length < packed.expected_length);
-        if unsure && !shorter {
-            // The refusal may be the work of an earlier attempt of the same commit, with another
-            // one behind it.
-            return Err(StoreError::Unavailable(format!(
-                "the connection was lost, and whether the commit was made is not known ({refusal})"
-            )));
-        }
-        Err(refusal)
+        Err(if unsure { after_a_lost_answer(refusal, packed.expected_length) } else { refusal })
+    }
+}
+
+/// What a refusal says when an earlier attempt of the same commit may have been made.
+fn after_a_lost_answer(refusal: StoreError, expected_length: u64) -> StoreError {
+    match refusal {
+        // A journal that is shorter does not have it, whatever became of the earlier attempt.
+        StoreError::Conflict { length } if length < expected_length => refusal,
+        // No attempt of ours makes data vanish or damages it, and nobody is to wait until that passes.
+        StoreError::Corrupt { .. } => refusal,
+        // It may be the work of the earlier attempt, with another commit behind it.
+        refusal => StoreError::Unavailable(format!(
+            "the connection was lost, and whether the commit was made is not known ({refusal})"
+        )),
     }
 }
 
@@ -121,4 +125,34 @@ fn verdict(run: RunId, answer: &[Vec<u8>]) -> Result<(), StoreError> {
         "damaged" => StoreError::corrupt(format!("run {run}: {}", word(1))),
         other => StoreError::corrupt(format!("Redis answered `{other}` to a commit")),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A refusal stands when no earlier attempt can be its cause.
+    #[test]
+    fn a_lost_answer_leaves_open_only_what_it_may_have_caused() {
+        let stands =
+            [StoreError::Conflict { length: 4 }, StoreError::corrupt("its shard has vanished")];
+        for refusal in stands {
+            assert_eq!(after_a_lost_answer(refusal.clone(), 5), refusal);
+        }
+        let open = [
+            StoreError::Conflict { length: 5 },
+            StoreError::Conflict { length: 6 },
+            StoreError::AlreadyExists,
+            StoreError::Duplicate,
+            StoreError::LeaseLost,
+        ];
+        for refusal in open {
+            let words = refusal.to_string();
+            let said = after_a_lost_answer(refusal, 5);
+            assert!(
+                matches!(&said, StoreError::Unavailable(why) if why.contains(&words)),
+                "{said}"
+            );
+        }
+    }
 }

@@ -3,8 +3,9 @@
 use super::Writer;
 use super::server::{Server, free_port};
 use crate::contract::{first, next, run_id};
+use crate::copy::tests::{RUNS, fill};
 use crate::redis::keys::{Index, Keys};
-use crate::{Redis, RedisOptions, Shards, Store, StoreError};
+use crate::{Memory, Owner, Redis, RedisOptions, Shards, Store, StoreError, copy};
 use redis::{Value, from_redis_value};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -60,13 +61,35 @@ impl Cluster {
         super::options(&url)
     }
 
-    /// The number of the master that has this run.
-    async fn master_of(&self, run: u64) -> usize {
+    /// The slot that has this run.
+    async fn slot_of(&self, run: u64) -> u16 {
         let keys = Keys::new("default", 64);
         let key = keys.index(keys.shard_of(run_id(run)), Index::Start);
-        let slot = self.nodes[0].ask(&["CLUSTER", "KEYSLOT", &key]).await;
-        let slot: u16 = from_redis_value(slot).unwrap();
-        usize::from(slot / SLOTS.div_ceil(self.masters))
+        from_redis_value(self.nodes[0].ask(&["CLUSTER", "KEYSLOT", &key]).await).unwrap()
+    }
+
+    /// A run that the first master has.
+    async fn run_on_first(&self) -> u64 {
+        let mut run = 1;
+        while self.slot_of(run).await >= SLOTS.div_ceil(self.masters) {
+            run += 1;
+        }
+        run
+    }
+
+    /// From now on the replica of the first master hears nothing.
+    async fn cut_off_replica(&self) {
+        assert_eq!(self.nodes[0].ask(&["WAIT", "1", "60000"]).await, Value::Int(1));
+        self.nodes[3].signal("STOP");
+        self.nodes[0].ask(&["CLIENT", "KILL", "TYPE", "replica"]).await;
+    }
+
+    /// The first master dies, and its replica takes over with what it has.
+    async fn take_over(&mut self) {
+        self.nodes[0].stop();
+        self.nodes[3].signal("CONT");
+        self.nodes[3].ask(&["CLUSTER", "FAILOVER", "TAKEOVER"]).await;
+        self.nodes[3].until("INFO", "role:master").await;
     }
 }
 
@@ -125,29 +148,84 @@ async fn commits_go_on_when_a_replica_takes_over() {
 async fn an_acknowledged_commit_that_vanishes_is_a_conflict() {
     let mut cluster = Cluster::start(3, true).await;
     let store = Redis::open(&cluster.options()).await.unwrap();
-    let mut run = 1;
-    while cluster.master_of(run).await != 0 {
-        run += 1;
-    }
+    let run = cluster.run_on_first().await;
     let start = first(run);
     store.commit(start.clone()).await.unwrap();
     let kept = next(&start.record, 2, 1);
     store.commit(kept.clone()).await.unwrap();
-    assert_eq!(cluster.nodes[0].ask(&["WAIT", "1", "60000"]).await, Value::Int(1));
-
-    let (old, new) = (0, 3);
-    cluster.nodes[new].signal("STOP");
-    cluster.nodes[old].ask(&["CLIENT", "KILL", "TYPE", "replica"]).await;
+    cluster.cut_off_replica().await;
     let vanished = next(&kept.record, 2, 1);
     store.commit(vanished.clone()).await.unwrap();
-    cluster.nodes[old].stop();
-    cluster.nodes[new].signal("CONT");
-    cluster.nodes[new].ask(&["CLUSTER", "FAILOVER", "TAKEOVER"]).await;
-    cluster.nodes[new].until("INFO", "role:master").await;
+    cluster.take_over().await;
 
     let more = store.commit(next(&vanished.record, 1, 0)).await;
     assert_eq!(more, Err(StoreError::Conflict { length: 3 }));
     assert_eq!(store.record(run_id(run)).await.unwrap(), Some(kept.record.clone()));
     assert_eq!(store.journal(run_id(run), 0, 100).await.unwrap().len(), 3);
     store.commit(next(&kept.record, 1, 0)).await.unwrap();
+}
+
+/// Whoever had it stops at its next renewal, and the next owner is the only one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_claim_that_vanishes_is_not_renewed() {
+    let mut cluster = Cluster::start(3, true).await;
+    let store = Redis::open(&cluster.options()).await.unwrap();
+    let shard = store.shard_of(run_id(cluster.run_on_first().await));
+    let long = Duration::from_secs(600);
+    cluster.cut_off_replica().await;
+    let servers = store.ownership();
+    let epoch = servers.claim(shard, "a", long).await.unwrap().unwrap();
+    let a = Owner { shard, member: "a".into(), epoch };
+    assert!(servers.renew(&a, long).await.unwrap());
+    cluster.take_over().await;
+
+    assert!(!servers.renew(&a, long).await.unwrap());
+    let epoch = servers.claim(shard, "b", long).await.unwrap().unwrap();
+    let b = Owner { shard, member: "b".into(), epoch };
+    assert_eq!(servers.claim(shard, "a", long).await.unwrap(), None);
+    assert!(servers.renew(&b, long).await.unwrap());
+    assert_eq!(servers.owners().await.unwrap(), [b]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commits_wait_while_their_slot_moves() {
+    let cluster = Cluster::start(3, false).await;
+    let store = Arc::new(Redis::open(&cluster.options()).await.unwrap());
+    let run = cluster.run_on_first().await;
+    store.commit(first(run)).await.unwrap();
+    let slot = cluster.slot_of(run).await.to_string();
+    let (from, to) = (&cluster.nodes[0], &cluster.nodes[1]);
+    let from_id: String = from_redis_value(from.ask(&["CLUSTER", "MYID"]).await).unwrap();
+    let to_id: String = from_redis_value(to.ask(&["CLUSTER", "MYID"]).await).unwrap();
+    to.ask(&["CLUSTER", "SETSLOT", &slot, "IMPORTING", &from_id]).await;
+    from.ask(&["CLUSTER", "SETSLOT", &slot, "MIGRATING", &to_id]).await;
+    let commit = next(&first(run).record, 2, 1);
+    let waiting = tokio::spawn({
+        let store = Arc::clone(&store);
+        async move { store.commit(commit).await }
+    });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(!waiting.is_finished());
+
+    let keys = from.ask(&["CLUSTER", "GETKEYSINSLOT", &slot, "1000"]).await;
+    let keys: Vec<String> = from_redis_value(keys).unwrap();
+    let port = to.port.to_string();
+    let mut migrate = vec!["MIGRATE", "127.0.0.1", &port, "", "0", "5000", "KEYS"];
+    migrate.extend(keys.iter().map(String::as_str));
+    from.ask(&migrate).await;
+    for node in [to, from, &cluster.nodes[2]] {
+        node.ask(&["CLUSTER", "SETSLOT", &slot, "NODE", &to_id]).await;
+    }
+    waiting.await.unwrap().unwrap();
+    assert_eq!(store.journal(run_id(run), 0, 10).await.unwrap().len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn everything_is_copied_into_a_cluster_and_back() {
+    let cluster = Cluster::start(3, false).await;
+    let (from, to) = (Memory::new(), Memory::new());
+    fill(&from).await;
+    let store = Redis::open(&cluster.options()).await.unwrap();
+    assert_eq!(copy(&from, &store, |_| {}).await.unwrap().compared, RUNS);
+    assert_eq!(copy(&store, &to, |_| {}).await.unwrap().compared, RUNS);
 }

@@ -7,6 +7,7 @@ mod cluster;
 mod damage;
 mod health;
 mod keyspace;
+mod loss;
 mod options;
 mod outage;
 pub(crate) mod server;
