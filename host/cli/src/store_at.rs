@@ -47,7 +47,9 @@ mod tests {
 
     #[test]
     fn a_store_is_a_folder_or_a_redis() {
-        assert!(matches!(StoreAt::parse("a/b").unwrap(), StoreAt::Folder(path) if path.ends_with("a/b")));
+        assert!(
+            matches!(StoreAt::parse("a/b").unwrap(), StoreAt::Folder(path) if path.ends_with("a/b"))
+        );
         for url in ["redis://localhost", "rediss://u@h:1/3", "redis+cluster://a:1,b:2?namespace=n"]
         {
             assert!(matches!(StoreAt::parse(url).unwrap(), StoreAt::Redis(_)), "{url}");

@@ -83,7 +83,7 @@ fn wrong_arguments_exit_with_2() {
         &["runs", "list", "--state", "tired"],
         &["runs", "wait", RUN, "--timeout", "5"],
         &["runs", "list", "--server", "localhost:9090"],
-        &["server", "--store", "redis://localhost"],
+        &["server", "--store", "postgres://localhost"],
         &["server", "--listen", "here"],
         &["server", "--retention", "soon"],
         &["server", "--retention-workflow", "7d"],

@@ -4,7 +4,7 @@ use crate::context::Context;
 use crate::exit::{Ended, Exit, Failure};
 use crate::store_at::StoreAt;
 use clap::Subcommand;
-use everstep_store::{Copied, CopyError, copy};
+use everstep_store::{Copied, CopyError, Embedded, copy};
 use serde_json::json;
 
 #[derive(Debug, Subcommand)]
@@ -37,7 +37,7 @@ pub(crate) async fn run(context: &Context, verb: Verb) -> Ended {
     let Verb::Copy(args) = verb;
     let output = &context.output;
     if let StoreAt::Folder(path) = StoreAt::parse(&args.from)?
-        && !path.join("everstep.db").exists()
+        && !Embedded::is_in(&path)
     {
         let detail = format!("there is no store in {}", path.display());
         return Err(Failure::usage("store.missing", detail).fix("give the folder of a server"));

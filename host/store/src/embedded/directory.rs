@@ -44,7 +44,7 @@ impl Directory {
     }
 
     pub(super) fn database(&self) -> PathBuf {
-        self.path.join("everstep.db")
+        database_in(&self.path)
     }
 
     /// The directory of snapshots, which need not exist.
@@ -85,4 +85,9 @@ fn write_holder(lock: &mut File) -> std::io::Result<()> {
 
 fn unusable(path: &Path, error: &std::io::Error) -> StoreError {
     StoreError::Unavailable(format!("{}: {error}", path.display()))
+}
+
+/// The database of the store in this directory.
+pub(super) fn database_in(path: &Path) -> PathBuf {
+    path.join("everstep.db")
 }

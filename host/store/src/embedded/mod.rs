@@ -69,7 +69,7 @@ use schedules::ScheduleWork;
 use settings::Settings;
 use snapshots::Snapshots;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use writer::{Desk, Shared};
@@ -117,6 +117,12 @@ impl Threads {
 }
 
 impl Embedded {
+    /// Whether there is a store in this directory.
+    #[must_use]
+    pub fn is_in(path: &Path) -> bool {
+        directory::database_in(path).exists()
+    }
+
     /// Opens the store, or creates it. Takes a few milliseconds; after a crash as long as it takes to
     /// apply what the database did not have, which is bounded.
     ///
