@@ -5,6 +5,7 @@
 //! work through [`link::HostLink`] and nothing else, so that they can live in another process.
 
 pub mod api;
+mod assembly;
 mod claims;
 pub mod clock;
 pub mod committer;
@@ -23,10 +24,11 @@ pub mod service;
 mod standalone;
 pub mod timers;
 
+pub use assembly::Assembly;
 pub use dispatch::Timing;
 pub use everstep_engine::Secrets;
 pub use host::HostOptions;
 pub use retention::RetentionOptions;
 pub use server::{Server, ServerError, ServerOptions};
-pub use service::SelfCheckOptions;
+pub use service::{SelfCheckOptions, ServiceOptions};
 pub use standalone::{Standalone, StandaloneOptions};

@@ -7,8 +7,9 @@ use everstep_core::{Failure, Limits, LogLine, OpId, Payload, RunId, TaskCall};
 use everstep_engine::{Module, TaskControl, TaskOutcome, TaskRun};
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 /// How often an attempt is made again when the host, not the task, got in its way.
 const HOST_TRIES: u32 = 5;
