@@ -11,6 +11,7 @@ pub mod clock;
 pub mod committer;
 pub mod dispatch;
 mod export;
+mod finishing;
 pub mod host;
 pub mod hub;
 pub mod link;

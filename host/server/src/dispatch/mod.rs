@@ -23,8 +23,9 @@ use queue::{Lane, Pool};
 use state::{Next, State};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 /// The most runs of a pool in the queue. What does not fit is found again in the store.
 const QUEUE_MAX: usize = 100_000;
@@ -130,6 +131,20 @@ impl Drop for Taken {
     }
 }
 
+/// A commit of a host that is under way. As long as there is one, nobody else gets the run: what the
+/// store has of it may still change under the lease that was.
+#[derive(Debug)]
+pub struct Committing {
+    dispatch: Arc<Dispatch>,
+    run: RunId,
+}
+
+impl Drop for Committing {
+    fn drop(&mut self) {
+        self.dispatch.state().end_commit(self.run);
+    }
+}
+
 /// A host that waits for work. When it stops waiting, what was on the way to it goes back.
 struct Waiting<'a> {
     dispatch: &'a Dispatch,
@@ -201,6 +216,11 @@ impl Dispatch {
         }
     }
 
+    /// Takes note of a durable commit that is not the newest one: whoever has the run looks at its journal.
+    pub fn moved(&self, run: RunId) {
+        self.state().tell_holder(run);
+    }
+
     /// Says that a run needs a host now: a timer of it is due. False when the queue is full; then
     /// say it again later.
     pub fn wake(&self, run: RunId) -> bool {
@@ -261,6 +281,13 @@ impl Dispatch {
     #[must_use]
     pub fn holds(&self, run: RunId, token: Token) -> bool {
         self.state().leases.get(&run).is_some_and(|held| held.token == token)
+    }
+
+    /// Lets a commit under this token begin. None when it is not that of the run's current lease.
+    #[must_use]
+    pub fn begin_commit(self: &Arc<Self>, run: RunId, token: Token) -> Option<Committing> {
+        let begun = self.state().begin_commit(run, token);
+        begun.then(|| Committing { dispatch: Arc::clone(self), run })
     }
 
     /// Prolongs leases; returns those that are lost.
@@ -354,7 +381,7 @@ impl Dispatch {
                 next
             };
             match next {
-                Some(at) => tokio::time::sleep_until(at.into()).await,
+                Some(at) => tokio::time::sleep_until(at).await,
                 None => self.homing.notified().await,
             }
         }
