@@ -78,12 +78,13 @@ impl Assembly {
         retention: RetentionOptions,
         self_check: SelfCheckOptions,
     ) -> Vec<JoinHandle<()>> {
-        let LinkParts { store, dispatch, timers, service, .. } = self.links.clone();
+        let LinkParts { store, committer, dispatch, timers, service } = self.links.clone();
         let (timed, homes) = (Arc::clone(&dispatch), Arc::clone(&dispatch));
         let (ahead, kept) = (Arc::clone(&store), Arc::clone(&store));
         let scheduled = Arc::clone(&service);
         vec![
             tokio::spawn(async move { timers.serve(ahead, timed).await }),
+            tokio::spawn(async move { committer.serve().await }),
             tokio::spawn(sweep(store, dispatch)),
             tokio::spawn(async move { homes.serve_homes().await }),
             tokio::spawn(retention::serve(kept, retention)),
