@@ -163,3 +163,73 @@ impl Drop for Telling<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::dispatch::{Introduction, Timing};
+    use crate::link::News;
+    use everstep_core::{Digest, Limits, Payload, Run, StartOptions, StartRequest, Timestamp};
+    use everstep_store::Memory;
+    use futures::FutureExt;
+
+    fn start() -> Commit {
+        let request = StartRequest {
+            id: RunId::from_bytes([1; 16]),
+            workflow: "w".into(),
+            version: "1".into(),
+            digest: Digest::of(b""),
+            engine: 1,
+            limits: Limits::default(),
+            input: Payload::null(),
+            options: StartOptions::default(),
+            due: None,
+            parent: None,
+        };
+        Run::start(request, Timestamp::default())
+    }
+
+    fn committer() -> (Arc<dyn Store>, Arc<Dispatch>, Committer) {
+        let store: Arc<dyn Store> = Arc::new(Memory::new());
+        let dispatch = Arc::new(Dispatch::new(Timing::default(), 100));
+        let (hub, timers) = (Hub::new(), Arc::new(Timers::default()));
+        let committer = Committer::new(Arc::clone(&store), hub, Arc::clone(&dispatch), timers);
+        (store, dispatch, committer)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_may_have_come_about_is_looked_at() {
+        let (store, dispatch, committer) = committer();
+        // It came about, and nobody was told.
+        store.commit(start()).await.unwrap();
+        committer.be_doubtful(start().run_id());
+        committer.be_doubtful(RunId::from_bytes([2; 16]));
+        assert_eq!(dispatch.counts(), (0, 0));
+        assert!(tokio::time::timeout(LOOK * 2, committer.serve()).await.is_err());
+        assert_eq!(dispatch.counts(), (1, 0), "the run needs a host");
+    }
+
+    #[tokio::test]
+    async fn what_is_older_is_not_told_behind_what_is_newer() {
+        let (_store, dispatch, committer) = committer();
+        let seat =
+            dispatch.join(Introduction { concurrency: 1, ..Introduction::default() }, &[]).seat;
+        let (run, older) = (start().run_id(), start().record);
+        let mut newer = older.clone();
+        (newer.ready, newer.length) = (false, 2);
+        let (first, second) = (committer.begin(run), committer.begin(run));
+        second.tell(&newer, (2, 1, None), false);
+        first.tell(&older, (1, 0, None), false);
+        assert_eq!(dispatch.counts(), (0, 0), "the run needs no host any more");
+        drop((first, second));
+        assert!(committer.under_way().is_empty());
+        committer.begin(run).tell(&older, (1, 0, None), false);
+        dispatch.next(seat).now_or_never().unwrap().unwrap().keep();
+        let (first, second) = (committer.begin(run), committer.begin(run));
+        second.tell(&newer, (2, 1, Some(Token(101))), true);
+        first.tell(&older, (1, 0, None), false);
+        let news = dispatch.next_news(seat).now_or_never();
+        assert_eq!(news, Some(News::Moved(run)), "whoever has it looks at its journal");
+    }
+}
