@@ -21,7 +21,7 @@ fn seeds_hold() {
     println!("{said}");
     assert!(output.status.success(), "{said}");
     // A simulation in which nothing goes wrong shows nothing.
-    let faults = ["the server crashes", "a host crashes", "a host is cut off", "fenced off"];
+    let faults = ["the server crashes", "a host crashes", "a host is cut off", "its lease is lost"];
     let missing: Vec<_> = faults.iter().filter(|fault| !said.contains(**fault)).collect();
     assert!(seeds != "400" || missing.is_empty(), "never happened: {missing:?}\n{said}");
 }

@@ -342,12 +342,16 @@ impl HostLink for Wire {
     }
 
     async fn commit(&self, commit: Commit) -> Result<(), LinkError> {
-        let unfenced = self.is_careless();
+        let (world, unfenced) = (Arc::clone(&self.world), self.is_careless());
         let asked = move |server: Reached| async move {
             if unfenced {
                 return Ok(server.parts.committer.commit(commit).await?);
             }
-            server.link.commit(commit).await
+            let committed = server.link.commit(commit).await;
+            if matches!(committed, Err(LinkError::LeaseLost)) {
+                world.witness.count("a commit is refused, its lease is lost");
+            }
+            committed
         };
         self.echo("a commit comes again", asked.clone());
         self.ask(asked).await?

@@ -83,9 +83,6 @@ impl Witness {
     pub(crate) fn refused(&self, commit: &Commit, error: &StoreError) {
         let (run, token) = (commit.run_id(), token(commit));
         self.note(format_args!("{run} refused at {} by {token}: {error}", commit.expected_length));
-        if matches!(error, StoreError::LeaseLost) {
-            self.count("fenced off by the store");
-        }
     }
 
     /// A commit has become durable.
