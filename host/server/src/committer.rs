@@ -5,7 +5,7 @@
 use crate::dispatch::Dispatch;
 use crate::hub::Hub;
 use crate::timers::Timers;
-use everstep_core::Commit;
+use everstep_core::{Commit, Record};
 use everstep_store::{Store, StoreError};
 use std::sync::Arc;
 
@@ -38,9 +38,20 @@ impl Committer {
         let record = commit.record.clone();
         let by_host = commit.token.is_some();
         self.store.commit(commit).await?;
-        self.timers.changed(&record);
-        self.dispatch.changed(&record, by_host);
-        self.hub.publish(&record);
+        self.tell(&record, by_host);
         Ok(())
+    }
+
+    /// Tells everybody what another server has committed.
+    pub fn heard(&self, record: &Record) {
+        self.tell(record, false);
+    }
+
+    fn tell(&self, record: &Record, by_host: bool) {
+        if self.dispatch.owns(record.id()) {
+            self.timers.changed(record);
+            self.dispatch.changed(record, by_host);
+        }
+        self.hub.publish(record);
     }
 }

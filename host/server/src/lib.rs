@@ -5,11 +5,11 @@
 //! work through [`link::HostLink`] and nothing else, so that they can live in another process.
 
 pub mod api;
-mod claims;
 pub mod clock;
 pub mod committer;
 pub mod dispatch;
 mod export;
+mod hearing;
 pub mod host;
 pub mod hub;
 pub mod link;
@@ -20,6 +20,7 @@ mod retention;
 pub mod schedules;
 mod server;
 pub mod service;
+mod shards;
 mod standalone;
 pub mod timers;
 

@@ -4,15 +4,16 @@
 //! guests, so that a guest which computes for long keeps no client waiting.
 
 use crate::api;
-use crate::claims::Claims;
 use crate::committer::Committer;
 use crate::dispatch::{Dispatch, Introduction, Timing};
+use crate::hearing::Hearing;
 use crate::host::{self, HostOptions};
 use crate::hub::Hub;
 use crate::link::{HostLink, LinkParts, LocalLink};
 use crate::retention::{self, RetentionOptions};
 use crate::schedules;
 use crate::service::{SelfCheckOptions, Service, ServiceOptions, ServiceParts, selfcheck};
+use crate::shards::Claims;
 use crate::timers::Timers;
 use everstep_engine::{Engine, EngineError, EngineOptions, Secrets};
 use everstep_store::{Embedded, EmbeddedOptions, Redis, RedisOptions, Store, StoreError};
@@ -22,7 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinHandle;
 
 /// How a server is set up.
@@ -35,6 +36,8 @@ pub struct ServerOptions {
     pub data: PathBuf,
     /// The store, when it is not the folder.
     pub redis: Option<RedisOptions>,
+    /// Where other servers on the store reach this one, when that is not where it listens.
+    pub advertise: Option<String>,
     /// The host in this process; none to leave the work to others.
     pub host: Option<HostOptions>,
     /// The bounds of requests and runs.
@@ -59,6 +62,7 @@ impl ServerOptions {
             listen,
             data,
             redis: None,
+            advertise: None,
             host: Some(HostOptions::default()),
             service: ServiceOptions::default(),
             timing: Timing::default(),
@@ -111,9 +115,6 @@ const SWEEP: Duration = Duration::from_millis(500);
 const GOODBYE: Duration = Duration::from_secs(3);
 /// Instances beside those of runs: for modules that are asked what they contain.
 const SPARE_INSTANCES: usize = 8;
-/// A server start makes tokens of leases this much larger than those of the one before.
-const TOKENS_PER_EPOCH: u32 = 40;
-
 /// A running server.
 pub struct Server {
     address: SocketAddr,
@@ -125,43 +126,45 @@ pub struct Server {
     http: JoinHandle<()>,
     background: Vec<JoinHandle<()>>,
     host: Option<(Runtime, JoinHandle<()>)>,
-    /// The claim on a shared store, and how to give it up.
+    /// Keeps this server's part of a shared store, and how to give it up.
     claims: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
-    /// Becomes true when the claim is lost; closed when there is none.
-    lost: watch::Receiver<bool>,
 }
 
-/// A store, and what tokens begin with.
-struct Opened {
-    store: Arc<dyn Store>,
-    epoch: u64,
-    claims: Option<Claims>,
-}
-
-/// Opens the store; on a shared one, waits until nobody else works on it.
-async fn open(options: &ServerOptions, address: SocketAddr) -> Result<Opened, StoreError> {
+/// Opens the store, and a dispatcher that owns nothing yet if others may have the store open as well.
+async fn open(options: &ServerOptions) -> Result<(Arc<dyn Store>, Dispatch), StoreError> {
     let Some(redis) = &options.redis else {
         let store = Arc::new(Embedded::open(EmbeddedOptions { path: options.data.clone() })?);
-        return Ok(Opened { epoch: store.epoch(), store, claims: None });
+        let dispatch = Dispatch::alone(options.timing, store.epoch());
+        return Ok((store, dispatch));
     };
     let store = Arc::new(Redis::open(redis).await?);
     for warning in store.warnings() {
         tracing::warn!(code = warning.code, "{}", warning.message);
     }
-    let url = format!("http://{address}");
-    let claims = Claims::wait(Arc::clone(&store), store.shards(), url).await?;
-    Ok(Opened { epoch: claims.epoch(), store, claims: Some(claims) })
+    let of = Arc::clone(&store);
+    Ok((store, Dispatch::new(options.timing, move |run| of.shard_of(run))))
 }
 
-async fn keep_claims(
-    mut claims: Claims,
-    released: oneshot::Receiver<()>,
-    lose: watch::Sender<bool>,
-) {
-    tokio::select! {
-        () = claims.keep() => drop(lose.send_replace(true)),
-        _ = released => claims.release().await,
+/// Where other servers reach this one.
+fn advertised(options: &ServerOptions, address: SocketAddr) -> String {
+    let anywhere = || {
+        let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        let name = if name.trim().is_empty() { "localhost" } else { name.trim() };
+        format!("http://{name}:{}", address.port())
+    };
+    match &options.advertise {
+        Some(url) => url.clone(),
+        None if address.ip().is_unspecified() => anywhere(),
+        None => format!("http://{address}"),
     }
+}
+
+async fn keep_claims(mut claims: Claims, released: oneshot::Receiver<()>) {
+    tokio::select! {
+        () = claims.keep() => {}
+        _ = released => {}
+    }
+    claims.release().await;
 }
 
 impl Server {
@@ -177,7 +180,8 @@ impl Server {
         let address = listener
             .local_addr()
             .map_err(|error| ServerError::Listen { address: listen, error })?;
-        let Opened { store, epoch, claims } = open(&options, address).await?;
+        let url = advertised(&options, address);
+        let (store, dispatch) = open(&options).await?;
         let most = usize::try_from(options.service.module_bytes_max).unwrap_or(usize::MAX);
         let engine = Arc::new(Engine::new(EngineOptions {
             cache_dir: Some(options.data.join("modules")),
@@ -185,7 +189,7 @@ impl Server {
             module_bytes_max: most,
             ..engine_options(&options.host.clone().unwrap_or_default(), options.secrets.clone())
         })?);
-        let dispatch = Arc::new(Dispatch::new(options.timing, epoch << TOKENS_PER_EPOCH));
+        let dispatch = Arc::new(dispatch);
         dispatch.refill(&store).await?;
         let (hub, timers) = (Hub::new(), Arc::new(Timers::default()));
         let committer = Arc::new(Committer::new(
@@ -221,7 +225,7 @@ impl Server {
             }
             None => None,
         };
-        let background = vec![
+        let mut background = vec![
             tokio::spawn(serve_timers(
                 Arc::clone(&timers),
                 Arc::clone(&store),
@@ -229,16 +233,32 @@ impl Server {
             )),
             tokio::spawn(sweep(Arc::clone(&store), Arc::clone(&dispatch))),
             tokio::spawn(serve_homes(Arc::clone(&dispatch))),
-            tokio::spawn(retention::serve(Arc::clone(&store), options.retention)),
+            tokio::spawn(retention::serve(
+                Arc::clone(&store),
+                Arc::clone(&dispatch),
+                options.retention,
+            )),
             tokio::spawn(schedules::serve(Arc::clone(&service))),
             tokio::spawn(selfcheck::serve(Arc::clone(&service), options.self_check)),
         ];
-        let http = tokio::spawn(serve_http(listener, links, drained));
-        let (lose, lost) = watch::channel(false);
-        let claims = claims.map(|claims| {
+        let mut claims = None;
+        if store.ownership().is_shared() {
+            let bell = Arc::new(Notify::new());
+            let hearing = Hearing {
+                store: Arc::clone(&store),
+                committer: Arc::clone(&links.committer),
+                dispatch: Arc::clone(&dispatch),
+                hub: Arc::clone(&hub),
+                service: Arc::clone(&service),
+                bell: Arc::clone(&bell),
+            };
+            background.push(tokio::spawn(hearing.serve()));
+            let (store, dispatch) = (Arc::clone(&store), Arc::clone(&dispatch));
+            let joined = Claims::join(store, dispatch, timers, url, bell).await?;
             let (release, released) = oneshot::channel();
-            (release, tokio::spawn(keep_claims(claims, released, lose)))
-        });
+            claims = Some((release, tokio::spawn(keep_claims(joined, released))));
+        }
+        let http = tokio::spawn(serve_http(listener, links, drained));
         Ok(Self {
             address,
             store,
@@ -250,7 +270,6 @@ impl Server {
             background,
             host,
             claims,
-            lost,
         })
     }
 
@@ -278,15 +297,6 @@ impl Server {
         &self.store
     }
 
-    /// Returns when somebody else may work on the store, and this server has to end at once. Never for a
-    /// store of its own.
-    pub async fn lost(&self) {
-        let mut lost = self.lost.clone();
-        if lost.wait_for(|lost| *lost).await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    }
-
     /// Stops: no new work is begun, what is under way ends or is handed back, waiting clients get
     /// an answer, the store is closed.
     pub async fn shutdown(self) {
@@ -305,11 +315,11 @@ impl Server {
             }
             threads.shutdown_background();
         }
-        if let Some((release, keeping)) = self.claims {
-            // When nobody listens any more the claim is lost already.
-            if release.send(()).is_ok() && keeping.await.is_err() {
-                tracing::warn!("the claim on the store was not given up");
-            }
+        if let Some((release, keeping)) = self.claims
+            && release.send(()).is_ok()
+            && keeping.await.is_err()
+        {
+            tracing::warn!("the claims on the store were not given up; they run out");
         }
         self.store.close().await;
     }

@@ -7,6 +7,7 @@
 //! leased to at most one host at a time. The rules are in `state`, this file has the waits.
 
 mod hosts;
+mod owned;
 mod queue;
 mod state;
 #[cfg(test)]
@@ -19,8 +20,10 @@ use crate::link::{HandBack, News, Report, Work};
 use everstep_core::api::HostView;
 use everstep_core::{Record, RunId, Token};
 use everstep_store::{Ready, Shards, Store, StoreError};
+use owned::Owned;
 use queue::{Lane, Pool};
 use state::{Next, State};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -70,6 +73,7 @@ impl Timing {
 /// See the module.
 pub struct Dispatch {
     state: Mutex<State>,
+    owned: Arc<Owned>,
     homing: Arc<Notify>,
     timing: Timing,
 }
@@ -146,12 +150,82 @@ impl Drop for Waiting<'_> {
 }
 
 impl Dispatch {
-    /// A dispatcher whose leases have this timing, with tokens above `first_token`.
+    /// A dispatcher whose leases have this timing. It owns nothing yet.
     #[must_use]
-    pub fn new(timing: Timing, first_token: u64) -> Self {
-        let state = State::new(timing.lease, first_token);
+    pub fn new(timing: Timing, shard_of: impl Fn(RunId) -> u16 + Send + Sync + 'static) -> Self {
+        let owned = Arc::new(Owned::new(shard_of));
+        let state = State::new(timing.lease, Arc::clone(&owned));
         let homing = Arc::clone(&state.homing);
-        Self { state: Mutex::new(state), homing, timing }
+        Self { state: Mutex::new(state), owned, homing, timing }
+    }
+
+    /// One that owns everything: of a store that nobody else has open.
+    #[must_use]
+    pub fn alone(timing: Timing, epoch: u64) -> Self {
+        let dispatch = Self::new(timing, |_| 0);
+        dispatch.gain(0, epoch);
+        dispatch
+    }
+
+    /// Takes care of a shard from now on, under a claim of this epoch. What there is to do in it is read
+    /// by the next [`Dispatch::refill`].
+    pub fn gain(&self, shard: u16, epoch: u64) {
+        let mut state = self.state();
+        self.owned.gain(shard, epoch);
+        state.overflow.insert(Pool::Unknown);
+    }
+
+    /// Takes no care of these shards any more. Hosts lose their runs.
+    pub fn lose(&self, shards: &BTreeSet<u16>) {
+        let mut state = self.state();
+        self.owned.lose(shards);
+        state.forget_foreign();
+    }
+
+    /// Whether this server takes care of a run. Of others it only reads what the store says.
+    #[must_use]
+    pub fn owns(&self, run: RunId) -> bool {
+        self.owned.owns(run)
+    }
+
+    /// Whether this server does what is to be done once on a store.
+    #[must_use]
+    pub fn leads(&self) -> bool {
+        self.owned.leads()
+    }
+
+    /// The shards that this server takes care of.
+    #[must_use]
+    pub fn owned(&self) -> Shards {
+        self.owned.shards()
+    }
+
+    /// How many they are.
+    #[must_use]
+    pub fn shards(&self) -> usize {
+        self.owned.len()
+    }
+
+    /// Takes note of where the servers are that own the other shards.
+    pub fn know_elsewhere(&self, owners: BTreeMap<u16, Arc<str>>) {
+        self.owned.know_elsewhere(owners);
+    }
+
+    /// Where the server is that takes care of a run, when that is another one.
+    #[must_use]
+    pub fn elsewhere(&self, run: RunId) -> Option<Arc<str>> {
+        self.owned.elsewhere(run)
+    }
+
+    /// The other servers that own something.
+    #[must_use]
+    pub fn other_servers(&self) -> BTreeSet<Arc<str>> {
+        self.owned.other_servers()
+    }
+
+    /// Lets the next [`Dispatch::refill`] look for runs that nobody has told of.
+    pub fn look_again(&self) {
+        self.state().overflow.insert(Pool::Unknown);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -377,7 +451,7 @@ impl Dispatch {
         }
         let mut after: Option<Ready> = None;
         loop {
-            let page = store.ready(&Shards::all(), after, REFILL_PAGE).await?;
+            let page = store.ready(&self.owned.shards(), after, REFILL_PAGE).await?;
             let Some(last) = page.last().copied() else { return Ok(()) };
             after = Some(last);
             let mut state = self.state();
