@@ -1,10 +1,14 @@
 //! An append-only ledger outside the system under test. Tasks of the example workflows post to it
 //! what they do; it notes when that arrived. It is the witness of the crash tests.
 
+use crate::runs::{completed, journal};
 use axum::Router;
 use axum::extract::State;
 use axum::routing::post;
-use everstep_core::Timestamp;
+use everstep_client::{Client, RunId};
+use everstep_core::{JournalEvent, Timestamp};
+use serde_json::Value;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -58,6 +62,47 @@ impl Ledger {
     #[must_use]
     pub fn lines(&self) -> Vec<Line> {
         self.pages.lines.lock().unwrap().clone()
+    }
+
+    /// Waits until runs of the example `crash` have completed, and compares what they did with their
+    /// journals: every result that is recorded was seen here at the end of an attempt, no task began after
+    /// its result was recorded, and the output of the run is made of these results. Returns how many
+    /// results each has.
+    ///
+    /// # Panics
+    /// When something is not so.
+    pub async fn check(&self, client: &Client, runs: &[RunId]) -> Vec<usize> {
+        for run in runs {
+            completed(client, *run).await;
+        }
+        let (mut ends, mut begins) = (HashMap::new(), HashMap::new());
+        for Line { at, body } in self.lines() {
+            let token = body["token"].as_str().unwrap().to_owned();
+            match body["phase"].as_str() {
+                Some("end") => {
+                    ends.entry(token).or_insert_with(Vec::new).push(body["value"].clone())
+                }
+                _ => begins.entry(token).or_insert_with(Vec::new).push(at),
+            }
+        }
+        let mut counts = Vec::new();
+        for run in runs {
+            let mut recorded = Vec::new();
+            for view in journal(client, *run).await {
+                let JournalEvent::TaskCompleted { op, output, .. } = view.entry.event else {
+                    continue;
+                };
+                let (token, value) = (format!("{run}/{op}"), output.read::<Value>().unwrap());
+                assert!(ends[&token].contains(&value), "{token}: {value} was seen by nobody");
+                let late = begins[&token].iter().find(|begin| **begin > view.entry.at);
+                assert_eq!(late, None, "{token} began again after its result was recorded");
+                recorded.push(value);
+            }
+            let output = completed(client, *run).await;
+            assert_eq!(output["values"], Value::Array(recorded.clone()), "{run}");
+            counts.push(recorded.len());
+        }
+        counts
     }
 
     /// Whether to leave those who post waiting for the answer; what they post is noted still.

@@ -98,6 +98,25 @@ impl ServerProcess {
         self.child.id()
     }
 
+    /// What a counter or gauge of `/metrics` says.
+    ///
+    /// # Panics
+    /// When there is none of this name.
+    pub async fn metric(&self, name: &str) -> u64 {
+        let text = reqwest::get(format!("{}/metrics", self.url())).await.unwrap();
+        let text = text.text().await.unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no {name} in {text}")).parse().unwrap()
+    }
+
+    /// Sends a signal: STOP lets the process stand still, CONT lets it go on.
+    ///
+    /// # Panics
+    /// When there is no such process any more.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
     /// SIGKILL: the process gets no chance to do anything.
     ///
     /// # Panics
@@ -112,8 +131,7 @@ impl ServerProcess {
     /// # Panics
     /// When it does not end within 20 s.
     pub fn terminate(mut self) -> Option<i32> {
-        let pid = Pid::from_child(&self.child);
-        kill_process(pid, Signal::TERM).unwrap();
+        self.signal(Signal::TERM);
         let started = Instant::now();
         while started.elapsed() < Duration::from_secs(20) {
             if let Some(status) = self.child.try_wait().unwrap() {

@@ -10,14 +10,6 @@ use std::time::Duration;
 
 const AUDIT: [&str; 3] = ["--audit", "--self-check", "50ms"];
 
-/// What a counter of `/metrics` says.
-async fn counter(server: &ServerProcess, name: &str) -> u64 {
-    let text = reqwest::get(format!("{}/metrics", server.url())).await.unwrap();
-    let text = text.text().await.unwrap();
-    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    line.unwrap_or_else(|| panic!("no {name} in {text}")).parse().unwrap()
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_guest_leaves_is_recorded_and_compared_by_whoever_rebuilds_it() {
     let (server, folder) = serve(&["pipeline"], &AUDIT).await;
@@ -46,10 +38,10 @@ async fn what_a_guest_leaves_is_recorded_and_compared_by_whoever_rebuilds_it() {
     let distinct: std::collections::BTreeSet<_> = hashes.iter().collect();
     assert!(distinct.len() > 1, "{hashes:?}");
 
-    while counter(&server, "everstep_self_checks_total").await < 3 {
+    while server.metric("everstep_self_checks_total").await < 3 {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    assert_eq!(counter(&server, "everstep_self_check_failures_total").await, 0);
+    assert_eq!(server.metric("everstep_self_check_failures_total").await, 0);
 
     // A replay elsewhere compares, too: the file with another hash does not pass.
     let (cli, file) = (server.cli(), folder.path().join("run.jsonl"));

@@ -1,8 +1,8 @@
-//! Servers on a real Redis: what they promise on a folder they promise there as well, another one takes
-//! over when one is gone, and everything can be moved from one kind of store to the other.
+//! A server on a real Redis: what it promises on a folder it promises there as well, and everything can be
+//! moved from one kind of store to the other.
 #![allow(clippy::unwrap_used)]
 
-use everstep_client::{Client, EventBody, RunId, StateKind};
+use everstep_client::{EventBody, StateKind};
 use everstep_tests::{
     Cli, Ledger, RedisProcess, ServerProcess, completed, journal, reach, start, upload,
 };
@@ -24,32 +24,6 @@ fn never() -> EventBody {
     EventBody { name: "never".into(), data: None, reference: None }
 }
 
-/// Every run completed, every result in its journal is one that the ledger saw, and no task was begun
-/// after that was recorded.
-async fn check(client: &Client, ledger: &Ledger, runs: &[RunId]) {
-    for run in runs {
-        completed(client, *run).await;
-        for view in journal(client, *run).await {
-            let everstep_core::JournalEvent::TaskCompleted { op, output, .. } = view.entry.event
-            else {
-                continue;
-            };
-            let (token, value) = (format!("{run}/{op}"), output.read::<Value>().unwrap());
-            let of = |phase: &str| {
-                let lines = ledger.lines().into_iter();
-                let token = token.clone();
-                lines
-                    .filter(move |it| {
-                        it.body["phase"] == *phase && it.body["token"] == token.as_str()
-                    })
-                    .collect::<Vec<_>>()
-            };
-            assert!(of("end").iter().any(|line| line.body["value"] == value), "{token}: {value}");
-            assert!(of("begin").iter().all(|line| line.at <= view.entry.at), "{token} began again");
-        }
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn runs_survive_crashes_of_the_server_and_of_redis() {
     let (mut redis, folder) = (RedisProcess::start(), tempfile::tempdir().unwrap());
@@ -67,30 +41,8 @@ async fn runs_survive_crashes_of_the_server_and_of_redis() {
     let two = server(&redis, folder.path(), "two");
     tokio::time::sleep(Duration::from_millis(500)).await;
     redis.crash();
-    check(&two.client(), &ledger, &runs).await;
+    ledger.check(&two.client(), &runs).await;
     assert_eq!(two.terminate(), Some(0));
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn another_server_stands_by_and_takes_over() {
-    let (redis, folder) = (RedisProcess::start(), tempfile::tempdir().unwrap());
-    let one = server(&redis, folder.path(), "one");
-    upload(&one.client(), &["bench"]).await;
-    let run = start(&one.client(), "bench-waits", &json!({ "steps": 30 })).await;
-    reach(&one.client(), run, StateKind::AwaitingEvent).await;
-    // `start_on` returns when the server listens, which the second one does when the first has gone.
-    let (url, path) = (redis.url(), folder.path().join("two"));
-    let standing_by = std::thread::spawn(move || {
-        let data = path.to_str().unwrap();
-        ServerProcess::start_on(Path::new(&url), "127.0.0.1:0", &["--data", data])
-    });
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    assert!(!standing_by.is_finished(), "two servers work on one store");
-    // One that ends well gives its claim up.
-    assert_eq!(one.terminate(), Some(0));
-    let two = tokio::task::spawn_blocking(|| standing_by.join().unwrap()).await.unwrap();
-    two.client().send_event(run, &never()).await.unwrap();
-    assert_eq!(completed(&two.client(), run).await, json!(30));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

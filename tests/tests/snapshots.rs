@@ -51,11 +51,7 @@ async fn kept(data: &Path, run: RunId) -> PathBuf {
 }
 
 async fn refused(server: &ServerProcess) -> u64 {
-    let text = reqwest::get(format!("{}/metrics", server.url())).await.unwrap();
-    let text = text.text().await.unwrap();
-    let name = "\neverstep_snapshots_refused_total ";
-    let value = text.split(name).nth(1).unwrap();
-    value.lines().next().unwrap().parse().unwrap()
+    server.metric("everstep_snapshots_refused_total").await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -2,7 +2,7 @@
 //! `server` puts HTTP in front of it, a simulation takes it as it is.
 
 use crate::committer::Committer;
-use crate::dispatch::{Dispatch, Timing};
+use crate::dispatch::Dispatch;
 use crate::hub::Hub;
 use crate::link::LinkParts;
 use crate::retention::{self, RetentionOptions};
@@ -17,8 +17,6 @@ use tokio::task::JoinHandle;
 
 /// How often, at least, expired leases are looked for, and an overflown queue is refilled.
 const SWEEP: Duration = Duration::from_millis(500);
-/// The opening of a store makes tokens of leases this much larger than those of the one before.
-const TOKENS_PER_EPOCH: u32 = 40;
 
 /// See the module.
 pub struct Assembly {
@@ -27,18 +25,16 @@ pub struct Assembly {
 }
 
 impl Assembly {
-    /// Goes on with every open run of a store that has just been opened for the `epoch`th time.
+    /// Goes on with the open runs of a store that the dispatcher owns.
     ///
     /// # Errors
     /// When the store cannot be read.
     pub async fn new(
         store: Arc<dyn Store>,
-        epoch: u64,
+        dispatch: Arc<Dispatch>,
         engine: Arc<Engine>,
-        timing: Timing,
         options: ServiceOptions,
     ) -> Result<Self, StoreError> {
-        let dispatch = Arc::new(Dispatch::new(timing, epoch << TOKENS_PER_EPOCH));
         dispatch.refill(&store).await?;
         let (hub, timers) = (Hub::new(), Arc::new(Timers::default()));
         let committer = Arc::new(Committer::new(
@@ -79,7 +75,7 @@ impl Assembly {
         self_check: SelfCheckOptions,
     ) -> Vec<JoinHandle<()>> {
         let LinkParts { store, committer, dispatch, timers, service } = self.links.clone();
-        let (timed, homes) = (Arc::clone(&dispatch), Arc::clone(&dispatch));
+        let [timed, homes, removing] = [&dispatch; 3].map(Arc::clone);
         let (ahead, kept) = (Arc::clone(&store), Arc::clone(&store));
         let scheduled = Arc::clone(&service);
         vec![
@@ -87,7 +83,7 @@ impl Assembly {
             tokio::spawn(async move { committer.serve().await }),
             tokio::spawn(sweep(store, dispatch)),
             tokio::spawn(async move { homes.serve_homes().await }),
-            tokio::spawn(retention::serve(kept, retention)),
+            tokio::spawn(retention::serve(kept, removing, retention)),
             tokio::spawn(schedules::serve(scheduled)),
             tokio::spawn(selfcheck::serve(service, self_check)),
         ]

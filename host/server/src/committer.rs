@@ -108,6 +108,26 @@ impl Committer {
         }
     }
 
+    /// Tells everybody what another server has committed. A run that cannot be read is looked at again.
+    pub async fn heard(&self, run: RunId) {
+        if let Err(error) = self.look(run).await {
+            tracing::warn!(%run, %error, "a run that has changed cannot be read");
+            self.be_doubtful(run);
+        }
+    }
+
+    /// Tells what the store has.
+    async fn look(&self, run: RunId) -> Result<(), StoreError> {
+        let telling = self.begin(run);
+        match self.store.record(run).await {
+            // Any commit that was answered meanwhile is newer than what was read.
+            Ok(Some(record)) => telling.tell(&record, (record.length, 0, None), false),
+            Ok(None) | Err(StoreError::Corrupt { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
     /// Looks at runs of which nobody knows whether a commit has come about, and tells what is there.
     /// Serves until the future is dropped.
     pub async fn serve(&self) {
@@ -116,16 +136,10 @@ impl Committer {
             tokio::time::sleep(LOOK).await;
             loop {
                 let Some(run) = self.doubtful().pop_first() else { break };
-                let telling = self.begin(run);
-                match self.store.record(run).await {
-                    // Any commit that was answered meanwhile is newer than what was read.
-                    Ok(Some(record)) => telling.tell(&record, (record.length, 0, None), false),
-                    Ok(None) | Err(StoreError::Corrupt { .. }) => {}
-                    Err(error) => {
-                        tracing::warn!(%run, %error, "what became of a commit is not known yet");
-                        self.be_doubtful(run);
-                        tokio::time::sleep(LOOK).await;
-                    }
+                if let Err(error) = self.look(run).await {
+                    tracing::warn!(%run, %error, "what became of a commit is not known yet");
+                    self.be_doubtful(run);
+                    tokio::time::sleep(LOOK).await;
                 }
             }
         }
@@ -146,8 +160,10 @@ impl Telling<'_> {
             return;
         }
         run.told = Some(version);
-        timers.changed(record);
-        dispatch.changed(record, by_host);
+        if dispatch.owns(self.run) {
+            timers.changed(record);
+            dispatch.changed(record, by_host);
+        }
         hub.publish(record);
     }
 }
@@ -192,7 +208,7 @@ mod tests {
 
     fn committer() -> (Arc<dyn Store>, Arc<Dispatch>, Committer) {
         let store: Arc<dyn Store> = Arc::new(Memory::new());
-        let dispatch = Arc::new(Dispatch::new(Timing::default(), 100));
+        let dispatch = Arc::new(Dispatch::alone(Timing::default(), 0));
         let (hub, timers) = (Hub::new(), Arc::new(Timers::default()));
         let committer = Committer::new(Arc::clone(&store), hub, Arc::clone(&dispatch), timers);
         (store, dispatch, committer)

@@ -66,6 +66,12 @@ impl Hub {
         }
     }
 
+    /// Whether somebody waits for commits of a run.
+    #[must_use]
+    pub fn is_watched(&self, run: RunId) -> bool {
+        self.subscriptions.load(Ordering::SeqCst) > 0 && self.shard(run).contains_key(&run)
+    }
+
     /// Takes note of what a running task says of itself; none when it is over.
     pub fn progress(&self, run: RunId, op: OpId, progress: Option<Payload>) {
         let mut known = self.progress.lock().unwrap_or_else(PoisonError::into_inner);

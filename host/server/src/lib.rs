@@ -6,12 +6,12 @@
 
 pub mod api;
 mod assembly;
-mod claims;
 pub mod clock;
 pub mod committer;
 pub mod dispatch;
 mod export;
 mod finishing;
+mod hearing;
 pub mod host;
 pub mod hub;
 pub mod link;
@@ -22,6 +22,7 @@ mod retention;
 pub mod schedules;
 mod server;
 pub mod service;
+mod shards;
 mod standalone;
 pub mod timers;
 

@@ -5,6 +5,7 @@
 //! exported or removed stays and is tried again.
 
 use crate::clock;
+use crate::dispatch::Dispatch;
 use crate::export::{self, DayFiles, ExportError};
 use everstep_core::{RunId, Timestamp};
 use everstep_store::{Ended, Store, StoreError};
@@ -54,11 +55,19 @@ impl RetentionOptions {
     }
 }
 
-/// Removes what is due, until the future is dropped.
-pub(crate) async fn serve(store: Arc<dyn Store>, options: RetentionOptions) {
+/// Removes what is due, until the future is dropped; when several servers share a store, one of them does.
+pub(crate) async fn serve(
+    store: Arc<dyn Store>,
+    dispatch: Arc<Dispatch>,
+    options: RetentionOptions,
+) {
     let Some(pause) = options.pause() else { return };
     let mut files = options.export.clone().map(DayFiles::new);
     loop {
+        if !dispatch.leads() {
+            tokio::time::sleep(pause).await;
+            continue;
+        }
         match sweep(&store, &options, files.as_mut(), clock::now()).await {
             Ok(0) => {}
             Ok(removed) => tracing::info!(removed, "runs were removed, their time was up"),

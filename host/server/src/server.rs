@@ -5,13 +5,14 @@
 
 use crate::api;
 use crate::assembly::Assembly;
-use crate::claims::Claims;
 use crate::dispatch::{Dispatch, Introduction, Timing};
+use crate::hearing::Hearing;
 use crate::host::{self, HostOptions};
 use crate::hub::Hub;
 use crate::link::{HostLink, LinkParts, LocalLink};
 use crate::retention::RetentionOptions;
 use crate::service::{SelfCheckOptions, Service, ServiceOptions};
+use crate::shards::Claims;
 use everstep_engine::{Engine, EngineError, EngineOptions, Secrets};
 use everstep_store::{Embedded, EmbeddedOptions, Redis, RedisOptions, Store, StoreError};
 use std::net::SocketAddr;
@@ -20,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinHandle;
 
 /// How a server is set up.
@@ -33,6 +34,8 @@ pub struct ServerOptions {
     pub data: PathBuf,
     /// The store, when it is not the folder.
     pub redis: Option<RedisOptions>,
+    /// Where other servers on the store reach this one, when that is not where it listens.
+    pub advertise: Option<String>,
     /// The host in this process; none to leave the work to others.
     pub host: Option<HostOptions>,
     /// The bounds of requests and runs.
@@ -57,6 +60,7 @@ impl ServerOptions {
             listen,
             data,
             redis: None,
+            advertise: None,
             host: Some(HostOptions::default()),
             service: ServiceOptions::default(),
             timing: Timing::default(),
@@ -118,43 +122,45 @@ pub struct Server {
     http: JoinHandle<()>,
     background: Vec<JoinHandle<()>>,
     host: Option<(Runtime, JoinHandle<()>)>,
-    /// The claim on a shared store, and how to give it up.
+    /// Keeps this server's part of a shared store, and how to give it up.
     claims: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
-    /// Becomes true when the claim is lost; closed when there is none.
-    lost: watch::Receiver<bool>,
 }
 
-/// A store, and what tokens begin with.
-struct Opened {
-    store: Arc<dyn Store>,
-    epoch: u64,
-    claims: Option<Claims>,
-}
-
-/// Opens the store; on a shared one, waits until nobody else works on it.
-async fn open(options: &ServerOptions, address: SocketAddr) -> Result<Opened, StoreError> {
+/// Opens the store, and a dispatcher that owns nothing yet if others may have the store open as well.
+async fn open(options: &ServerOptions) -> Result<(Arc<dyn Store>, Dispatch), StoreError> {
     let Some(redis) = &options.redis else {
         let store = Arc::new(Embedded::open(EmbeddedOptions { path: options.data.clone() })?);
-        return Ok(Opened { epoch: store.epoch(), store, claims: None });
+        let dispatch = Dispatch::alone(options.timing, store.epoch());
+        return Ok((store, dispatch));
     };
     let store = Arc::new(Redis::open(redis).await?);
     for warning in store.warnings() {
         tracing::warn!(code = warning.code, "{}", warning.message);
     }
-    let url = format!("http://{address}");
-    let claims = Claims::wait(Arc::clone(&store), store.shards(), url).await?;
-    Ok(Opened { epoch: claims.epoch(), store, claims: Some(claims) })
+    let of = Arc::clone(&store);
+    Ok((store, Dispatch::new(options.timing, move |run| of.shard_of(run))))
 }
 
-async fn keep_claims(
-    mut claims: Claims,
-    released: oneshot::Receiver<()>,
-    lose: watch::Sender<bool>,
-) {
-    tokio::select! {
-        () = claims.keep() => drop(lose.send_replace(true)),
-        _ = released => claims.release().await,
+/// Where other servers reach this one.
+fn advertised(options: &ServerOptions, address: SocketAddr) -> String {
+    let anywhere = || {
+        let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        let name = if name.trim().is_empty() { "localhost" } else { name.trim() };
+        format!("http://{name}:{}", address.port())
+    };
+    match &options.advertise {
+        Some(url) => url.clone(),
+        None if address.ip().is_unspecified() => anywhere(),
+        None => format!("http://{address}"),
     }
+}
+
+async fn keep_claims(mut claims: Claims, released: oneshot::Receiver<()>) {
+    tokio::select! {
+        () = claims.keep() => {}
+        _ = released => {}
+    }
+    claims.release().await;
 }
 
 impl Server {
@@ -170,7 +176,8 @@ impl Server {
         let address = listener
             .local_addr()
             .map_err(|error| ServerError::Listen { address: listen, error })?;
-        let Opened { store, epoch, claims } = open(&options, address).await?;
+        let url = advertised(&options, address);
+        let (store, dispatch) = open(&options).await?;
         let most = usize::try_from(options.service.module_bytes_max).unwrap_or(usize::MAX);
         let engine = Arc::new(Engine::new(EngineOptions {
             cache_dir: Some(options.data.join("modules")),
@@ -178,9 +185,9 @@ impl Server {
             module_bytes_max: most,
             ..engine_options(&options.host.clone().unwrap_or_default(), options.secrets.clone())
         })?);
-        let (service, timing) = (options.service.clone(), options.timing);
+        let (service, dispatch) = (options.service.clone(), Arc::new(dispatch));
         let assembly =
-            Assembly::new(Arc::clone(&store), epoch, Arc::clone(&engine), timing, service).await?;
+            Assembly::new(Arc::clone(&store), dispatch, Arc::clone(&engine), service).await?;
         let (links, hub) = (assembly.links().clone(), Arc::clone(assembly.hub()));
         let (draining, drained) = watch::channel(false);
         let host = match options.host {
@@ -194,14 +201,26 @@ impl Server {
             }
             None => None,
         };
-        let background = assembly.serve(options.retention, options.self_check);
-        let (service, dispatch) = (Arc::clone(&links.service), Arc::clone(&links.dispatch));
-        let http = tokio::spawn(serve_http(listener, links, drained));
-        let (lose, lost) = watch::channel(false);
-        let claims = claims.map(|claims| {
+        let mut background = assembly.serve(options.retention, options.self_check);
+        let LinkParts { service, dispatch, timers, .. } = links.clone();
+        let mut claims = None;
+        if store.ownership().is_shared() {
+            let bell = Arc::new(Notify::new());
+            let hearing = Hearing {
+                store: Arc::clone(&store),
+                committer: Arc::clone(&links.committer),
+                dispatch: Arc::clone(&dispatch),
+                hub: Arc::clone(&hub),
+                service: Arc::clone(&service),
+                bell: Arc::clone(&bell),
+            };
+            background.push(tokio::spawn(hearing.serve()));
+            let (store, dispatch) = (Arc::clone(&store), Arc::clone(&dispatch));
+            let joined = Claims::join(store, dispatch, timers, url, bell).await?;
             let (release, released) = oneshot::channel();
-            (release, tokio::spawn(keep_claims(claims, released, lose)))
-        });
+            claims = Some((release, tokio::spawn(keep_claims(joined, released))));
+        }
+        let http = tokio::spawn(serve_http(listener, links, drained));
         Ok(Self {
             address,
             store,
@@ -213,7 +232,6 @@ impl Server {
             background,
             host,
             claims,
-            lost,
         })
     }
 
@@ -241,15 +259,6 @@ impl Server {
         &self.store
     }
 
-    /// Returns when somebody else may work on the store, and this server has to end at once. Never for a
-    /// store of its own.
-    pub async fn lost(&self) {
-        let mut lost = self.lost.clone();
-        if lost.wait_for(|lost| *lost).await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    }
-
     /// Stops: no new work is begun, what is under way ends or is handed back, waiting clients get
     /// an answer, the store is closed.
     pub async fn shutdown(self) {
@@ -268,11 +277,11 @@ impl Server {
             }
             threads.shutdown_background();
         }
-        if let Some((release, keeping)) = self.claims {
-            // When nobody listens any more the claim is lost already.
-            if release.send(()).is_ok() && keeping.await.is_err() {
-                tracing::warn!("the claim on the store was not given up");
-            }
+        if let Some((release, keeping)) = self.claims
+            && release.send(()).is_ok()
+            && keeping.await.is_err()
+        {
+            tracing::warn!("the claims on the store were not given up; they run out");
         }
         self.store.close().await;
     }

@@ -7,7 +7,7 @@
 use crate::clock;
 use crate::dispatch::Dispatch;
 use everstep_core::{Record, RunId, Timestamp};
-use everstep_store::{Due, Shards, Store, StoreError};
+use everstep_store::{Due, Store, StoreError};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -31,6 +31,8 @@ struct State {
     horizon: Timestamp,
     /// The last timer that was read from the store.
     read_to: Option<Due>,
+    /// How often everything was to be read again.
+    anew: u64,
 }
 
 /// See the module.
@@ -80,10 +82,19 @@ impl Timers {
         }
     }
 
+    /// Has everything read again: there are shards now whose timers were somebody else's.
+    pub fn read_again(&self) {
+        let mut state = self.state();
+        (state.horizon, state.read_to) = (Timestamp::default(), None);
+        state.anew += 1;
+        drop(state);
+        self.earlier.notify_one();
+    }
+
     /// Serves until the future is dropped.
     pub async fn serve(&self, store: Arc<dyn Store>, dispatch: Arc<Dispatch>) {
         loop {
-            if let Err(error) = self.read_ahead(&store, clock::now()).await {
+            if let Err(error) = self.read_ahead(&store, &dispatch, clock::now()).await {
                 tracing::error!(%error, "timers cannot be read");
                 tokio::time::sleep(LONGEST_NAP).await;
                 continue;
@@ -114,26 +125,37 @@ impl Timers {
     }
 
     /// Moves the horizon on when half of it has passed.
-    async fn read_ahead(&self, store: &Arc<dyn Store>, now: Timestamp) -> Result<(), StoreError> {
-        let (start, mut after) = {
-            let state = self.state();
+    async fn read_ahead(
+        &self,
+        store: &Arc<dyn Store>,
+        dispatch: &Dispatch,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let until = now.plus(HORIZON_MS);
+        let (start, mut after, anew) = {
+            let mut state = self.state();
             if state.horizon >= now.plus(HORIZON_MS / 2) || state.due.len() > READ_AHEAD_MAX {
                 return Ok(());
             }
-            (state.horizon, state.read_to)
+            // From here on commits up to the new horizon are noted by `changed`; older ones are read.
+            let start = std::mem::replace(&mut state.horizon, until);
+            (start, state.read_to, state.anew)
         };
-        let until = now.plus(HORIZON_MS);
-        // From here on commits up to the new horizon are noted by `changed`; older ones are read.
-        self.state().horizon = until;
+        // Shards that come later have everything read again.
+        let shards = dispatch.owned();
         loop {
-            let page = match store.due(&Shards::all(), until, after, PAGE).await {
+            let page = store.due(&shards, until, after, PAGE).await;
+            let mut state = self.state();
+            if state.anew != anew {
+                return Ok(());
+            }
+            let page = match page {
                 Ok(page) => page,
                 Err(error) => {
-                    self.state().horizon = start;
+                    state.horizon = start;
                     return Err(error);
                 }
             };
-            let mut state = self.state();
             let Some(last) = page.last().copied() else {
                 // What lies before the horizon is in memory from now on, or was told already.
                 state.read_to = Some(Due { at: until, run: RunId::from_bytes([0xff; 16]) });

@@ -4,14 +4,10 @@
 use crate::ownership::{check_member, check_shard};
 use crate::{Hint, Hints, Member, Owner, Ownership, StoreError};
 use async_trait::async_trait;
-use everstep_core::RunId;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::broadcast::Sender;
-
-/// Hints that a slow listener may be behind.
-pub(crate) const HINTS: usize = 4_096;
 
 /// Members and the one owner of a store.
 #[derive(Debug)]
@@ -20,6 +16,7 @@ pub(crate) struct Alone {
     /// dispatcher that counts their tokens.
     epoch: u64,
     state: Mutex<State>,
+    /// Says nothing: there are no others. Those who listen wait for as long as the store is there.
     hints: Sender<Hint>,
 }
 
@@ -43,13 +40,7 @@ impl State {
 
 impl Alone {
     pub(crate) fn new(epoch: u64) -> Self {
-        Self { epoch, state: Mutex::default(), hints: Sender::new(HINTS) }
-    }
-
-    /// A commit was made.
-    pub(crate) fn hint(&self, run: RunId) {
-        // Nobody listens, mostly.
-        let _ = self.hints.send(Hint::Run(run));
+        Self { epoch, state: Mutex::default(), hints: Sender::new(1) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -121,8 +112,7 @@ impl Ownership for Alone {
         Hints(self.hints.subscribe())
     }
 
-    async fn publish_hint(&self, run: RunId) -> Result<(), StoreError> {
-        self.hint(run);
+    async fn publish_hint(&self, _hint: Hint) -> Result<(), StoreError> {
         Ok(())
     }
 }

@@ -245,9 +245,7 @@ fn slice<T: Clone>(items: &[T], from: u64, limit: usize) -> Vec<T> {
 #[async_trait]
 impl Store for Memory {
     async fn commit(&self, commit: Commit) -> Result<(), StoreError> {
-        let run = commit.run_id();
         self.open()?.commit(commit)?;
-        self.alone.hint(run);
         Ok(())
     }
 

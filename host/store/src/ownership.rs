@@ -7,7 +7,7 @@
 
 use crate::StoreError;
 use async_trait::async_trait;
-use everstep_core::RunId;
+use everstep_core::{RunId, ScheduleId};
 use std::time::Duration;
 use tokio::sync::broadcast::{self, error::RecvError};
 
@@ -90,14 +90,14 @@ pub trait Ownership: Send + Sync {
     /// `Corrupt`, `Unavailable`.
     async fn owners(&self) -> Result<Vec<Owner>, StoreError>;
 
-    /// Tells what is committed from now on, by anybody. Some may be missing: the store is the truth.
+    /// Tells what is changed by others from now on. Some may be missing: the store is the truth.
     fn hints(&self) -> Hints;
 
-    /// Tells everybody who listens to look at this run.
+    /// Tells the others to look at something. Of runs they hear with every commit.
     ///
     /// # Errors
     /// `Unavailable`.
-    async fn publish_hint(&self, run: RunId) -> Result<(), StoreError>;
+    async fn publish_hint(&self, hint: Hint) -> Result<(), StoreError>;
 }
 
 /// Something to look at.
@@ -105,6 +105,10 @@ pub trait Ownership: Send + Sync {
 pub enum Hint {
     /// This run has changed.
     Run(RunId),
+    /// This schedule has changed.
+    Schedule(ScheduleId),
+    /// There are other modules, or others are published.
+    Modules,
     /// Some hints were lost: any run may have changed.
     Missed,
 }

@@ -36,7 +36,7 @@ pub(crate) async fn run(context: &Context, verb: Verb) -> Ended {
         return Ok(Exit::Done);
     }
     let (now, paint) = (context.now(), context.output.paint);
-    let head = ["HOST", "NAME", "SERVES", "RUNS", "CONNECTED", "STATE", "ADDRESS"];
+    let head = ["HOST", "NAME", "SERVES", "RUNS", "CONNECTED", "STATE", "ADDRESS", "SERVER"];
     let rows = hosts.iter().map(|host| {
         vec![
             host.id.to_string(),
@@ -46,10 +46,15 @@ pub(crate) async fn run(context: &Context, verb: Verb) -> Ended {
             format!("{} ago", durations::between(host.connected_at, now)),
             state(host).to_owned(),
             host.address.clone().unwrap_or_else(|| "in the server".to_owned()),
+            host.server.clone().unwrap_or_else(|| "this one".to_owned()),
         ]
     });
     let head = head.map(|title| paint.faint(title)).to_vec();
-    let rows: Vec<_> = std::iter::once(head).chain(rows).collect();
+    let mut rows: Vec<_> = std::iter::once(head).chain(rows).collect();
+    // Most installations have one server.
+    if hosts.iter().all(|host| host.server.is_none()) {
+        rows.iter_mut().for_each(|row| drop(row.pop()));
+    }
     text::table(&rows).iter().try_for_each(|line| context.output.line(line))?;
     Ok(Exit::Done)
 }
@@ -83,6 +88,7 @@ mod tests {
         let mut host = HostView {
             id: 1,
             name: "a".into(),
+            server: None,
             pool: None,
             workflows: Vec::new(),
             concurrency: 1,

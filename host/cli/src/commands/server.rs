@@ -6,6 +6,7 @@ use crate::durations;
 use crate::exit::{Ended, Exit, Failure};
 use crate::output::Output;
 use crate::store_at::StoreAt;
+use everstep_server::remote::ServerAddress;
 use everstep_server::{
     HostOptions, RetentionOptions, Secrets, SelfCheckOptions, Server, ServerError, ServerOptions,
     Timing,
@@ -33,6 +34,7 @@ Examples:
   everstep server --secret MAIL_TOKEN --secret STRIPE_KEY=@/run/secrets/stripe
   everstep server --audit --self-check 10s
   everstep server --store 'redis://127.0.0.1:6379?namespace=flows'
+  everstep server --store 'redis://10.0.0.9:6379' --listen 0.0.0.0:9090 --advertise http://10.0.0.5:9090
   everstep server --retention 90d --retention-workflow ping=1d --retention-export /var/lib/everstep/old")]
 pub(crate) struct Args {
     /// Address and port; port 0 takes a free one
@@ -44,6 +46,10 @@ pub(crate) struct Args {
     /// Where compiled modules are kept when the store is a Redis: a folder
     #[arg(long, default_value = ".everstep/server", value_name = "PATH")]
     data: PathBuf,
+    /// Where other servers on the same Redis reach this one; else where it listens, by the name of the
+    /// machine if that is anywhere
+    #[arg(long, value_name = "URL", value_parser = parse_address)]
+    advertise: Option<String>,
     /// Leave the execution of runs to other processes
     #[arg(long)]
     no_host: bool,
@@ -68,6 +74,10 @@ pub(crate) struct Args {
     self_check: Kept,
     #[command(flatten)]
     retention: Retention,
+}
+
+fn parse_address(text: &str) -> Result<String, String> {
+    ServerAddress::parse(text).map(|address| address.to_string())
 }
 
 /// A secret's name and value.
@@ -167,6 +177,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Ended {
         StoreAt::Folder(folder) => options.data = folder,
         StoreAt::Redis(redis) => options.redis = Some(*redis),
     }
+    options.advertise = args.advertise;
     options.host = (!args.no_host).then(|| {
         let mut host = HostOptions::default();
         if let Some(concurrency) = args.concurrency {
@@ -186,10 +197,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Ended {
         output.value(&serde_json::json!({ "listen": url }))?;
     }
     output.note(&format!("listening on {url}"));
-    tokio::select! {
-        stopped = stop_signal() => stopped?,
-        () = server.lost() => return Err(claim_lost()),
-    }
+    stop_signal().await?;
     shut_down(output, server).await
 }
 
@@ -292,11 +300,6 @@ pub(super) fn log_to_stderr(output: &Output) {
         .with_writer(std::io::stderr)
         .with_ansi(output.has_colour())
         .try_init();
-}
-
-fn claim_lost() -> Failure {
-    Failure::new("store.claim_lost", "another server may work on the store now".to_owned())
-        .fix("start the server again; it stands by until the other one ends")
 }
 
 #[cfg(test)]

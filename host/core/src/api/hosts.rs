@@ -10,6 +10,9 @@ pub struct HostView {
     pub id: u64,
     /// Its name, for people.
     pub name: String,
+    /// Where the server is that it is connected to, when that is not the one that answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<String>,
     /// The pool that it serves; none for runs without one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pool: Option<String>,

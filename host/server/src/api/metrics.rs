@@ -55,6 +55,11 @@ pub(super) async fn metrics(
     let gauges = [
         ("everstep_runs_queued", "Runs that wait for a host.", queued as u64),
         ("everstep_runs_leased", "Runs that a host has.", leased as u64),
+        (
+            "everstep_shards_owned",
+            "Shards of the store that this server takes care of.",
+            api.service.shards_owned() as u64,
+        ),
         ("everstep_hosts", "Hosts that are connected.", connected.clone().count() as u64),
         (
             "everstep_hosts_free",

@@ -6,6 +6,7 @@
 
 mod bulk;
 mod control;
+mod elsewhere;
 mod events;
 mod export;
 mod extract;

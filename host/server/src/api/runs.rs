@@ -1,13 +1,13 @@
 //! `/v1/runs`: start, list, show, wait, cancel, retry.
 
-use super::Api;
 use super::extract::{JsonBody, OptionalJsonBody, Params, RunPath};
 use super::problem::ApiError;
 use super::selection::{selection, states};
+use super::{Api, elsewhere};
 use crate::service::{ServiceError, WaitFor};
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use everstep_core::api::{CancelBody, RetryBody, RunList, RunView, StartBody, Started, Waited};
 use std::time::Duration;
 
@@ -79,7 +79,14 @@ pub(super) async fn list(
 pub(super) async fn show(
     State(api): State<Api>,
     RunPath(run): RunPath,
+    headers: HeaderMap,
 ) -> Result<Json<RunView>, ApiError> {
+    if let Some(url) = api.service.elsewhere(run)
+        && !elsewhere::is_asked_by_server(&headers)
+        && let Some(view) = elsewhere::ask(&url, &format!("/v1/runs/{run}")).await
+    {
+        return Ok(Json(view));
+    }
     Ok(Json(api.service.show(run).await?))
 }
 

@@ -133,6 +133,7 @@ impl Host {
         let Introduction { name, concurrency, pool, workflows, protocol, address, .. } =
             self.introduction.clone();
         HostView {
+            server: None,
             id: id.0,
             name,
             pool,

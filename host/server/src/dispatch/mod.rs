@@ -7,20 +7,25 @@
 //! leased to at most one host at a time. The rules are in `state`, this file has the waits.
 
 mod hosts;
+mod owned;
 mod queue;
 mod state;
+mod taken;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use hosts::check_name;
 pub use hosts::{HostId, Introduction, Joined, Seat, check_pool};
+pub use taken::{Committing, Taken};
 
 use crate::link::{HandBack, News, Report, Work};
 use everstep_core::api::HostView;
 use everstep_core::{Record, RunId, Token};
 use everstep_store::{Ready, Shards, Store, StoreError};
-use queue::{Lane, Pool};
+use owned::Owned;
+use queue::Pool;
 use state::{Next, State};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -71,6 +76,7 @@ impl Timing {
 /// See the module.
 pub struct Dispatch {
     state: Mutex<State>,
+    owned: Arc<Owned>,
     homing: Arc<Notify>,
     timing: Timing,
 }
@@ -78,70 +84,6 @@ pub struct Dispatch {
 impl std::fmt::Debug for Dispatch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Dispatch").finish_non_exhaustive()
-    }
-}
-
-/// A run that was taken for a host. Unless it is kept, it goes back.
-#[derive(Debug)]
-pub struct Taken {
-    /// The run.
-    pub run: RunId,
-    /// The token of its lease.
-    pub token: Token,
-    /// Its record, if that is at hand.
-    pub record: Option<Record>,
-    dispatch: Arc<Dispatch>,
-    kept: bool,
-}
-
-impl Taken {
-    /// The host has it from now on.
-    pub fn keep(mut self) {
-        self.kept = true;
-    }
-
-    /// Whether the host may have it, now that its record is known.
-    #[must_use]
-    pub fn is_for_its_host(&self, record: &Record) -> bool {
-        let mut state = self.dispatch.state();
-        let lane = Lane::of(record);
-        let held = state.leases.get_mut(&self.run).filter(|held| held.token == self.token);
-        let Some(held) = held else { return false };
-        held.lane = Some(lane.clone());
-        let host = held.host;
-        state.hosts.get(&host).is_some_and(|host| host.serves(Some(&lane)))
-    }
-
-    /// Lets hosts have it that may.
-    pub fn pass_on(mut self, record: Record) {
-        self.kept = true;
-        let mut state = self.dispatch.state();
-        if state.end_lease(self.run, self.token).is_some() {
-            // When there is no room, the store knows of it.
-            state.offer(self.run, Some(record), false);
-        }
-    }
-}
-
-impl Drop for Taken {
-    fn drop(&mut self) {
-        if !self.kept {
-            self.dispatch.hand_back(self.run, self.token, &HandBack::Now);
-        }
-    }
-}
-
-/// A commit of a host that is under way. As long as there is one, nobody else gets the run: what the
-/// store has of it may still change under the lease that was.
-#[derive(Debug)]
-pub struct Committing {
-    dispatch: Arc<Dispatch>,
-    run: RunId,
-}
-
-impl Drop for Committing {
-    fn drop(&mut self) {
-        self.dispatch.state().end_commit(self.run);
     }
 }
 
@@ -161,12 +103,82 @@ impl Drop for Waiting<'_> {
 }
 
 impl Dispatch {
-    /// A dispatcher whose leases have this timing, with tokens above `first_token`.
+    /// A dispatcher whose leases have this timing. It owns nothing yet.
     #[must_use]
-    pub fn new(timing: Timing, first_token: u64) -> Self {
-        let state = State::new(timing.lease, first_token);
+    pub fn new(timing: Timing, shard_of: impl Fn(RunId) -> u16 + Send + Sync + 'static) -> Self {
+        let owned = Arc::new(Owned::new(shard_of));
+        let state = State::new(timing.lease, Arc::clone(&owned));
         let homing = Arc::clone(&state.homing);
-        Self { state: Mutex::new(state), homing, timing }
+        Self { state: Mutex::new(state), owned, homing, timing }
+    }
+
+    /// One that owns everything: of a store that nobody else has open.
+    #[must_use]
+    pub fn alone(timing: Timing, epoch: u64) -> Self {
+        let dispatch = Self::new(timing, |_| 0);
+        dispatch.gain(0, epoch);
+        dispatch
+    }
+
+    /// Takes care of a shard from now on, under a claim of this epoch. What there is to do in it is read
+    /// by the next [`Dispatch::refill`].
+    pub fn gain(&self, shard: u16, epoch: u64) {
+        let mut state = self.state();
+        self.owned.gain(shard, epoch);
+        state.overflow.insert(Pool::Unknown);
+    }
+
+    /// Takes no care of these shards any more. Hosts lose their runs.
+    pub fn lose(&self, shards: &BTreeSet<u16>) {
+        let mut state = self.state();
+        self.owned.lose(shards);
+        state.forget_foreign();
+    }
+
+    /// Whether this server takes care of a run. Of others it only reads what the store says.
+    #[must_use]
+    pub fn owns(&self, run: RunId) -> bool {
+        self.owned.owns(run)
+    }
+
+    /// Whether this server does what is to be done once on a store.
+    #[must_use]
+    pub fn leads(&self) -> bool {
+        self.owned.leads()
+    }
+
+    /// The shards that this server takes care of.
+    #[must_use]
+    pub fn owned(&self) -> Shards {
+        self.owned.shards()
+    }
+
+    /// How many they are.
+    #[must_use]
+    pub fn shards(&self) -> usize {
+        self.owned.len()
+    }
+
+    /// Takes note of where the servers are that own the other shards.
+    pub fn know_elsewhere(&self, owners: BTreeMap<u16, Arc<str>>) {
+        self.owned.know_elsewhere(owners);
+    }
+
+    /// Where the server is that takes care of a run, when that is another one.
+    #[must_use]
+    pub fn elsewhere(&self, run: RunId) -> Option<Arc<str>> {
+        self.owned.elsewhere(run)
+    }
+
+    /// The other servers that own something.
+    #[must_use]
+    pub fn other_servers(&self) -> BTreeSet<Arc<str>> {
+        self.owned.other_servers()
+    }
+
+    /// Lets the next [`Dispatch::refill`] look for runs that nobody has told of.
+    pub fn look_again(&self) {
+        self.state().overflow.insert(Pool::Unknown);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -404,7 +416,7 @@ impl Dispatch {
         }
         let mut after: Option<Ready> = None;
         loop {
-            let page = store.ready(&Shards::all(), after, REFILL_PAGE).await?;
+            let page = store.ready(&self.owned.shards(), after, REFILL_PAGE).await?;
             let Some(last) = page.last().copied() else { return Ok(()) };
             after = Some(last);
             let mut state = self.state();

@@ -126,6 +126,25 @@ impl Queue {
         Some((run, lane))
     }
 
+    /// Forgets those that are not to be kept.
+    pub(super) fn retain(&mut self, keep: impl Fn(RunId) -> bool) {
+        let Self { lanes, heads, homes, queued, sizes, .. } = self;
+        lanes.values_mut().for_each(|runs| runs.retain(|(_, run)| keep(*run)));
+        lanes.retain(|_, runs| !runs.is_empty());
+        homes.values_mut().for_each(|waiting| waiting.retain(|it| keep(it.run)));
+        queued.retain(|run| keep(*run));
+        let first = |runs: &VecDeque<(u64, RunId)>| runs.front().map(|(place, _)| *place);
+        let first = lanes.iter().filter_map(|(lane, runs)| Some((first(runs)?, lane.clone())));
+        *heads = first.collect();
+        sizes.clear();
+        for (lane, runs) in lanes {
+            *sizes.entry(Pool::of(lane.as_ref())).or_default() += runs.len();
+        }
+        for waiting in homes.values().flatten() {
+            *sizes.entry(Pool::of(waiting.lane.as_ref())).or_default() += 1;
+        }
+    }
+
     /// Counts a run in and gives it the last place. False when it is queued already.
     fn enter(&mut self, run: RunId, lane: Option<&Lane>) -> bool {
         let is_new = self.queued.insert(run);
@@ -234,6 +253,24 @@ mod tests {
                 && queue.heads.is_empty()
                 && queue.sizes.is_empty()
         );
+    }
+
+    #[test]
+    fn what_is_not_kept_leaves_nothing_behind() {
+        let (mut queue, until) = (Queue::default(), Instant::now() + Duration::from_secs(1));
+        for n in 1..=6 {
+            queue.push(run(n), lane(if n % 2 == 0 { "gpu" } else { "" }));
+        }
+        queue.push_home(HostId(1), run(7), lane(""), until);
+        queue.push_home(HostId(1), run(8), lane("gpu"), until);
+        queue.retain(|it| [run(3), run(5), run(7)].contains(&it));
+        assert_eq!((queue.len(), queue.len_of(&Pool::of(lane("").as_ref()))), (3, 3));
+        assert!(!queue.contains(run(1)) && queue.take(HostId(2), of("gpu")).is_none());
+        let left = [(); 4].map(|()| queue.take(HostId(1), of("")).map(|(run, _)| run));
+        assert_eq!(left, [Some(run(3)), Some(run(5)), Some(run(7)), None]);
+        queue.push(run(1), lane("gpu"));
+        queue.retain(|_| false);
+        assert!(queue.heads.is_empty() && queue.lanes.is_empty() && queue.sizes.is_empty());
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! queue before it waits.
 
 use super::hosts::{Host, HostId, Introduction, Joined, Seat};
+use super::owned::Owned;
 use super::queue::{Lane, Pool, Queue};
 use super::{HOMES_MAX, QUEUE_MAX, RECORDS_MAX, STICKY};
 use crate::link::{News, Work};
@@ -67,14 +68,16 @@ pub(super) struct State {
     pub(super) overflow: HashSet<Pool>,
     pub(super) draining: bool,
     lease_time: Duration,
-    last_token: u64,
+    owned: Arc<Owned>,
+    /// Leases that there have been.
+    last_lease: u64,
     last_host: u64,
     /// Rings when a run begins to wait for the host that had it last.
     pub(super) homing: Arc<Notify>,
 }
 
 impl State {
-    pub(super) fn new(lease_time: Duration, first_token: u64) -> Self {
+    pub(super) fn new(lease_time: Duration, owned: Arc<Owned>) -> Self {
         Self {
             queue: Queue::default(),
             records: HashMap::new(),
@@ -85,16 +88,21 @@ impl State {
             overflow: [Pool::Unknown].into(),
             draining: false,
             lease_time,
-            last_token: first_token,
+            owned,
+            last_lease: 0,
             last_host: 0,
             homing: Arc::default(),
         }
     }
 
-    /// Finds a host for a run that is not leased, or queues it. False when it is queued already, or
+    /// Finds a host for a run that is not leased, or queues it; one that another server owns is none of
+    /// our business. False when it is queued already, or
     /// when there is no room; then the store has to be asked again. One that `must` be taken in is,
     /// also when the queue is full: nobody else may know that it has work.
     pub(super) fn offer(&mut self, run: RunId, record: Option<Record>, must: bool) -> bool {
+        if !self.owned.owns(run) {
+            return true;
+        }
         if let Some(under_way) = self.committing.get_mut(&run) {
             // Whoever got it now could read what is about to be changed.
             under_way.offered = true;
@@ -164,14 +172,14 @@ impl State {
     }
 
     fn lease(&mut self, id: HostId, run: RunId, lane: Option<Lane>) -> Token {
-        self.last_token += 1;
-        let token = Token(self.last_token);
+        self.last_lease += 1;
+        let token = self.owned.token(run, self.last_lease);
         let expires = Instant::now() + self.lease_time;
         let held = Held { token, host: id, expires, moved: false, told: false, lane };
         self.leases.insert(run, held);
         if let Some(host) = self.hosts.get_mut(&id) {
             host.leases += 1;
-            host.served = self.last_token;
+            host.served = self.last_lease;
         }
         token
     }
@@ -221,6 +229,16 @@ impl State {
         }
         self.homes.remove(&run);
         self.offer(run, None, true);
+    }
+
+    /// Drops everything about runs that another server owns now.
+    pub(super) fn forget_foreign(&mut self) {
+        let owned = Arc::clone(&self.owned);
+        self.queue.retain(|run| owned.owns(run));
+        self.records.retain(|run, _| owned.owns(*run));
+        let foreign = self.leases.iter().filter(|(run, _)| !owned.owns(**run));
+        let foreign: Vec<_> = foreign.map(|(run, held)| (*run, held.token)).collect();
+        foreign.into_iter().for_each(|(run, token)| self.revoke(run, token));
     }
 
     /// Whether this is the newest connection of a host.

@@ -26,7 +26,7 @@ fn record(n: u8, workflow: &str, pool: Option<&str>) -> Record {
 }
 
 fn with_lease(lease: Duration) -> Arc<Dispatch> {
-    Arc::new(Dispatch::new(Timing { lease, ..Timing::default() }, 100))
+    Arc::new(Dispatch::alone(Timing { lease, ..Timing::default() }, 100))
 }
 
 fn dispatch() -> Arc<Dispatch> {
@@ -314,4 +314,49 @@ fn a_pool_that_nobody_serves_keeps_no_other_from_being_queued() {
     let host = join(&d, "a");
     assert!(now(&d, host).is_some());
     assert_eq!(now(&d, host), None);
+}
+
+/// The last byte of a run is its shard here.
+fn sharded() -> Arc<Dispatch> {
+    Arc::new(Dispatch::new(Timing::default(), |run| u16::from(run.as_bytes()[15])))
+}
+
+#[test]
+fn what_another_server_owns_is_none_of_our_business() {
+    let d = sharded();
+    let host = join(&d, "a");
+    d.gain(1, 7);
+    assert!(d.wake(run(2)) && d.wake(run(1)));
+    d.changed(&record(2, "w", None), false);
+    assert!(d.owns(run(1)) && !d.owns(run(2)) && !d.leads());
+    let (id, token) = now(&d, host).unwrap();
+    assert_eq!((id, token.0 >> 40), (run(1), 7), "its token begins with the epoch of the claim");
+    assert_eq!(now(&d, host), None);
+    d.know_elsewhere([(2, "http://b".into()), (1, "http://b".into())].into());
+    assert_eq!(d.elsewhere(run(2)).as_deref(), Some("http://b"));
+    assert_eq!(d.elsewhere(run(1)), None);
+}
+
+#[test]
+fn with_a_shard_go_its_leases_and_its_queue() {
+    let d = sharded();
+    let host = join(&d, "a");
+    (0..3).for_each(|shard| d.gain(shard, 1));
+    assert!(d.leads());
+    d.wake(run(1));
+    let (held, token) = now(&d, host).unwrap();
+    d.changed(&record(2, "w", None), false);
+    d.changed(&record(0, "w", None), false);
+    d.lose(&[1, 2].into());
+    assert!(!d.holds(held, token), "it can write nothing more");
+    assert_eq!(d.next_news(host).now_or_never(), Some(News::Lost(held, token)));
+    assert_eq!(d.renew(host.host, &[(held, token)], Report::default()), [held]);
+    assert_eq!(now(&d, host).unwrap().0, run(0), "the others stay");
+    assert_eq!(d.counts(), (0, 1));
+    d.gain(1, 2);
+    d.wake(run(1));
+    let (_, again) = now(&d, host).unwrap();
+    assert!(again > token && again.0 >> 40 == 2);
+    d.hand_back(held, token, &HandBack::Now);
+    assert!(d.holds(held, again), "what is said under the old lease does nothing");
 }

@@ -15,7 +15,7 @@ use everstep_core::Timestamp;
 use everstep_store::{MAX_PAGE, StoreError};
 use futures::stream::{self, StreamExt};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Schedules that are taken from the agenda at a time.
 const BATCH: usize = 256;
@@ -25,17 +25,30 @@ const AT_ONCE: usize = 64;
 const LONGEST_NAP: Duration = Duration::from_millis(1_000);
 /// When something is in the way, a schedule is tried again after this many milliseconds.
 const AGAIN_MS: u64 = 1_000;
+/// How often all schedules are read, when other servers may have changed some unheard.
+const READ_AGAIN: Duration = Duration::from_secs(60);
 /// A clock that goes back by more than this was set, and everything is looked at again.
 const SET_BACK_MS: u64 = 60_000;
 
-/// Serves until the future is dropped.
+/// Serves until the future is dropped: as long as this server is the one that does so on its store.
 pub async fn serve(service: Arc<Service>) {
-    while let Err(error) = load(&service).await {
-        tracing::error!(%error, "the schedules cannot be read");
-        tokio::time::sleep(LONGEST_NAP).await;
-    }
-    let mut before = clock::now();
     loop {
+        if !service.leads() {
+            tokio::time::sleep(LONGEST_NAP).await;
+        } else if let Err(error) = load(&service).await {
+            tracing::error!(%error, "the schedules cannot be read");
+            tokio::time::sleep(LONGEST_NAP).await;
+        } else {
+            lead(&service).await;
+        }
+    }
+}
+
+/// Fires what is due, until another server does so, or the schedules are to be read again.
+async fn lead(service: &Service) {
+    let (mut before, read) = (clock::now(), Instant::now());
+    let is_shared = service.store().ownership().is_shared();
+    while service.leads() && !(is_shared && read.elapsed() > READ_AGAIN) {
         let now = clock::now();
         if before.since(now) > SET_BACK_MS {
             tracing::warn!(%before, %now, "the clock was set back");
@@ -51,15 +64,12 @@ pub async fn serve(service: Arc<Service>) {
             }
             continue;
         }
-        let work = stream::iter(due).for_each_concurrent(AT_ONCE, |ticket| {
-            let service = &service;
-            async move {
-                let look = match service.advance(ticket.schedule).await {
-                    Ok(look) => look,
-                    Err(error) => after_error(ticket.schedule, &error, clock::now()),
-                };
-                service.agenda().settle(ticket, look);
-            }
+        let work = stream::iter(due).for_each_concurrent(AT_ONCE, |ticket| async move {
+            let look = match service.advance(ticket.schedule).await {
+                Ok(look) => look,
+                Err(error) => after_error(ticket.schedule, &error, clock::now()),
+            };
+            service.agenda().settle(ticket, look);
         });
         work.await;
     }

@@ -11,7 +11,7 @@ use crate::schedules::Look;
 use everstep_core::api::CancelBody;
 use everstep_core::schedule::{Cause, Firing, Outcome, Overlap, Step, Triggered};
 use everstep_core::{RunId, Schedule, ScheduleId};
-use everstep_store::StoreError;
+use everstep_store::{Hint, StoreError};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -183,6 +183,8 @@ impl Service {
             let id = schedule.id;
             store.put_schedule(schedule, expected).await?;
             agenda.wake(id);
+            // If it is lost, whoever fires schedules finds this one when it reads them again.
+            let _ = store.ownership().publish_hint(Hint::Schedule(id)).await;
             Ok::<_, StoreError>(())
         });
         let kept = keeping.await.map_err(|e| ServiceError::Internal(e.to_string()))?;

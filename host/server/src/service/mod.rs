@@ -45,6 +45,7 @@ use everstep_engine::{Engine, LoadError, Module};
 use everstep_store::{Store, StoreError, StoreStats};
 use registry::Registry;
 use schema::InputSchemas;
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -164,6 +165,34 @@ impl Service {
         self.parts.dispatch.hosts()
     }
 
+    /// Where the server is that takes care of a run, when that is another one.
+    #[must_use]
+    pub fn elsewhere(&self, run: RunId) -> Option<Arc<str>> {
+        self.parts.dispatch.elsewhere(run)
+    }
+
+    /// The other servers on the store.
+    #[must_use]
+    pub fn other_servers(&self) -> BTreeSet<Arc<str>> {
+        self.parts.dispatch.other_servers()
+    }
+
+    /// How many shards of the store this server owns.
+    #[must_use]
+    pub fn shards_owned(&self) -> usize {
+        self.parts.dispatch.shards()
+    }
+
+    /// Whether this server does what is to be done once on a store.
+    pub(crate) fn leads(&self) -> bool {
+        self.parts.dispatch.leads()
+    }
+
+    /// Another server has published something.
+    pub(crate) fn modules_changed(&self) {
+        self.registry.outdate();
+    }
+
     /// The store, for the loop that fires schedules.
     pub(crate) fn store(&self) -> &Arc<dyn Store> {
         &self.parts.store
@@ -197,9 +226,13 @@ impl Service {
     }
 
     /// The run as it is shown. Leases are not part of the record (a host that takes a run writes
-    /// nothing), so what a host has now is laid over what the store says.
+    /// nothing), so what a host has now is laid over what the store says; of runs that another server
+    /// takes care of, only that is known.
     fn view(&self, record: &Record) -> RunView {
         let mut view = RunView::from(record);
+        if !self.parts.dispatch.owns(record.id()) {
+            return view;
+        }
         let leased = self.parts.dispatch.is_leased(record.id());
         match view.state {
             StateKind::Queued if leased => {

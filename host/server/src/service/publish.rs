@@ -11,7 +11,7 @@ use everstep_core::api::{
     UploadOptions, VersionView, WorkflowView,
 };
 use everstep_core::{Digest, Publication, PublicationError, PublishedVersion, Rollback};
-use everstep_store::{NewModule, PublicationChange, StoreError};
+use everstep_store::{Hint, NewModule, PublicationChange, StoreError};
 use std::sync::Arc;
 
 /// How often runs are looked for that were started on the old module while the others were moved.
@@ -138,6 +138,8 @@ impl Service {
                 }
                 other => other?,
             };
+            // Others that do not hear of it find out before they call a name unknown.
+            let _ = store.ownership().publish_hint(Hint::Modules).await;
             registry.refresh(&*store).await?;
             Ok(created)
         });

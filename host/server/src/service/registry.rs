@@ -1,18 +1,21 @@
 //! Which module stands behind which version of which workflow: an index over what is published, kept
 //! in memory so that a start does not read it. The store decides what is true; the index is read again
-//! after every change and before a name is called unknown.
+//! after every change, also by another server, and before a name is called unknown.
 
 use super::ServiceError;
 use everstep_core::manifest::WorkflowDefinition;
 use everstep_core::{Digest, Origin, Publication};
 use everstep_store::{ModuleRecord, Store};
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::Mutex;
 
 /// The index, loaded when it is first needed.
 pub(super) struct Registry {
     index: RwLock<Arc<Index>>,
+    /// Somebody else has changed what is published.
+    outdated: AtomicBool,
     /// Held from reading the store to replacing the index, so that a slow reader cannot put an
     /// older list in the place of a newer one.
     refreshing: Mutex<()>,
@@ -40,7 +43,11 @@ impl Published {
 
 impl Registry {
     pub(super) fn new() -> Self {
-        Self { index: RwLock::default(), refreshing: Mutex::new(()) }
+        Self {
+            index: RwLock::default(),
+            outdated: AtomicBool::new(false),
+            refreshing: Mutex::new(()),
+        }
     }
 
     /// The version of a workflow that has this name, or the one that new runs get.
@@ -54,7 +61,7 @@ impl Registry {
         workflow: &str,
         version: Option<&str>,
     ) -> Result<Published, ServiceError> {
-        if let Ok(found) = self.current().find(workflow, version) {
+        if let Ok(found) = self.current(store).await?.find(workflow, version) {
             return Ok(found);
         }
         self.refresh(store).await?.find(workflow, version)
@@ -71,7 +78,7 @@ impl Registry {
     ) -> Result<Published, ServiceError> {
         let find =
             |index: &Index| index.definition(origin.digest, &origin.workflow, &origin.version);
-        match find(&self.current()) {
+        match find(&*self.current(store).await?) {
             Some(found) => Ok(found),
             None => find(&*self.refresh(store).await?)
                 .ok_or(ServiceError::ModuleNotFound(origin.digest)),
@@ -84,6 +91,14 @@ impl Registry {
     /// When the store cannot be read.
     pub(super) async fn refresh(&self, store: &dyn Store) -> Result<Arc<Index>, ServiceError> {
         let _one_at_a_time = self.refreshing.lock().await;
+        // What is changed from here on may or may not be read; then it is said again.
+        let outdated = self.outdated.swap(false, Ordering::SeqCst);
+        self.read(store).await.inspect_err(|_| {
+            self.outdated.fetch_or(outdated, Ordering::SeqCst);
+        })
+    }
+
+    async fn read(&self, store: &dyn Store) -> Result<Arc<Index>, ServiceError> {
         // In this order: a publication names only modules that were there before it.
         let publications = store.publications().await?;
         let modules = store.modules().await?;
@@ -95,7 +110,19 @@ impl Registry {
         Ok(index)
     }
 
-    fn current(&self) -> Arc<Index> {
+    /// Has the index read again before it is used.
+    pub(super) fn outdate(&self) {
+        self.outdated.store(true, Ordering::SeqCst);
+    }
+
+    async fn current(&self, store: &dyn Store) -> Result<Arc<Index>, ServiceError> {
+        if self.outdated.load(Ordering::SeqCst) {
+            return self.refresh(store).await;
+        }
+        Ok(self.index())
+    }
+
+    fn index(&self) -> Arc<Index> {
         Arc::clone(&self.index.read().unwrap_or_else(PoisonError::into_inner))
     }
 }

@@ -10,7 +10,7 @@ use everstep_core::schedule::{
     TAG, TriggerBody, Triggered,
 };
 use everstep_core::{Schedule, ScheduleId};
-use everstep_store::StoreError;
+use everstep_store::{Hint, StoreError};
 use std::time::Duration;
 
 /// The most schedules there may be; all of them stand in memory with their next time.
@@ -148,6 +148,7 @@ impl Service {
         }
         // The loop finds that it is gone, forgets it, and would find one that was made meanwhile.
         self.agenda().wake(id);
+        let _ = self.parts.store.ownership().publish_hint(Hint::Schedule(id)).await;
         tracing::info!(schedule = %id, label = last.label(), "schedule deleted");
         Ok(ScheduleView::whole(&last, clock::now()))
     }

@@ -90,7 +90,7 @@ impl Fixture {
             describe_timeout: Duration::from_secs(2),
             ..EngineOptions::default()
         });
-        let dispatch = Arc::new(Dispatch::new(Timing::default(), 0));
+        let dispatch = Arc::new(Dispatch::alone(Timing::default(), 1));
         let introduction = Introduction { concurrency: 10, ..Introduction::default() };
         let host = dispatch.join(introduction, &[]).seat;
         let (hub, timers) = (Hub::new(), Arc::new(Timers::default()));

@@ -81,7 +81,6 @@ macro_rules! contract_tests {
             members_come_and_go,
             a_shard_has_one_owner,
             an_owner_that_ran_out_is_followed,
-            commits_are_hinted,
             a_closed_store_says_so,
         );
     };

@@ -1,8 +1,8 @@
 //! What several servers on one store rely on: shards, members, owners, hints. A store that only one
 //! process can open has one shard and takes all of this as well.
 
-use super::fixture::{first, run_id};
-use crate::{Hint, Member, Owner, Ownership, Shards, Store};
+use super::fixture::first;
+use crate::{Member, Owner, Ownership, Shards, Store};
 use everstep_core::Timestamp;
 use std::sync::Arc;
 use std::time::Duration;
@@ -116,27 +116,4 @@ pub async fn an_owner_that_ran_out_is_followed(store: Arc<dyn Store>) {
     assert!(!servers.renew(&a, LONG).await.unwrap());
     assert!(!servers.release(&a).await.unwrap());
     assert_eq!(servers.owners().await.unwrap(), [Owner { member: "b".into(), epoch: later, ..a }]);
-}
-
-/// Hints may be missing, so they are asked for until one comes.
-pub async fn commits_are_hinted(store: Arc<dyn Store>) {
-    let mut hints = store.ownership().hints();
-    let mut heard = async |run| {
-        let heard = async { while hints.next().await.unwrap() != Hint::Run(run) {} };
-        tokio::time::timeout(Duration::from_millis(200), heard).await.is_ok()
-    };
-    let mut n = 1;
-    loop {
-        store.commit(first(n)).await.unwrap();
-        if heard(run_id(n)).await {
-            break;
-        }
-        n += 1;
-    }
-    loop {
-        store.ownership().publish_hint(run_id(99)).await.unwrap();
-        if heard(run_id(99)).await {
-            break;
-        }
-    }
 }

@@ -207,9 +207,7 @@ impl Store for Embedded {
     async fn commit(&self, commit: Commit) -> Result<(), StoreError> {
         let packed = Packed::new(&commit)?;
         drop(commit);
-        let run = packed.run;
         self.write(Work::Commit(Arc::new(packed))).await?;
-        self.alone.hint(run);
         Ok(())
     }
 

@@ -2,7 +2,7 @@
 //! writes, and knows nothing of what is in them.
 
 use super::Redis;
-use super::keys::Keys;
+use super::keys::{Index, Keys};
 use super::link::{Reply, typed};
 use super::scripts::COMMIT;
 use crate::StoreError;
@@ -60,7 +60,9 @@ impl Packed {
         let bytes = args.iter().map(Vec::len).sum();
         check_size(bytes)?;
         let expected_length = claim.expected_length;
-        Ok(Self { run, keys: keys.of_run(run), args, expected_length, bytes })
+        let mut declared = keys.of_run(run);
+        declared.push(keys.index(keys.shard_of(run), Index::Owner));
+        Ok(Self { run, keys: declared, args, expected_length, bytes })
     }
 }
 

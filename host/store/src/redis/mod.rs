@@ -60,7 +60,8 @@ pub struct Redis {
     namespace: String,
     epoch: u64,
     warnings: Vec<StoreWarning>,
-    /// Drawn at random when the store is opened: the first half of the ids of its commits.
+    /// Drawn at random when the store is opened: the first half of the ids of its commits, and
+    /// what its hints are known by.
     mark: u64,
     sent: AtomicU64,
     commits: AtomicU64,
@@ -83,14 +84,15 @@ impl Redis {
         let warnings = health::check(&link, options.cluster).await?;
         let keys = keyspace::enter(&link, options).await?;
         let epoch = keyspace::epoch(&link, &keys, 0).await?;
-        let ear = Ear::new(options, keys.hints())?;
+        let mark = RandomState::new().hash_one(epoch);
+        let ear = Ear::new(options, keys.hints(), mark)?;
         Ok(Self {
             link,
             keys,
             namespace: options.namespace.clone(),
             epoch,
             warnings,
-            mark: RandomState::new().hash_one(epoch),
+            mark,
             sent: AtomicU64::new(0),
             commits: AtomicU64::new(0),
             bytes: AtomicU64::new(0),

@@ -1,13 +1,13 @@
 //! The servers on a store in Redis: who is there, and who owns which shard. Redis' own clock says when
 //! something has run out. Nothing has an expiry of Redis', so no policy for full memory can take it.
 
+use super::ear::pack;
 use super::keys::Index;
 use super::scripts::{CLAIM, JOIN, MEMBERS};
 use super::{Redis, keyspace};
 use crate::ownership::{check_member, check_shard};
-use crate::{Hints, Member, Owner, Ownership, StoreError};
+use crate::{Hint, Hints, Member, Owner, Ownership, StoreError};
 use async_trait::async_trait;
-use everstep_core::RunId;
 use futures::future::try_join_all;
 use redis::cmd;
 use std::time::Duration;
@@ -121,10 +121,10 @@ impl Ownership for Redis {
         self.ear.listen()
     }
 
-    async fn publish_hint(&self, run: RunId) -> Result<(), StoreError> {
+    async fn publish_hint(&self, hint: Hint) -> Result<(), StoreError> {
         let _open = self.gate().await?;
         let mut publish = cmd("PUBLISH");
-        publish.arg(self.keys.hints()).arg(run.as_bytes());
+        publish.arg(self.keys.hints()).arg(pack(self.mark, hint));
         self.link.ask::<u64>(&publish).await.map(drop)
     }
 }

@@ -129,7 +129,7 @@ pub(crate) fn run(many: &Many) -> ExitCode {
 /// Runs a seed, and again now and then. An error is a violation that the process could not tell.
 fn run_seed(many: &Many, seed: u64) -> Result<(Report, bool), String> {
     let report = run_once(many, seed)?;
-    let twice = seed % TWICE == 0;
+    let twice = seed.is_multiple_of(TWICE);
     if twice {
         let again = run_once(many, seed)?;
         if again != report {

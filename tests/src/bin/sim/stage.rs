@@ -11,6 +11,7 @@ use everstep_core::{Digest, Failure, Manifest, Payload, Publication};
 use everstep_engine::{
     CONFIG_VERSION, Engine, EngineOptions, Module, RunContext, Script, ScriptedGuest, TaskRun,
 };
+use everstep_server::dispatch::Dispatch;
 use everstep_server::link::{HostLink, LinkParts};
 use everstep_server::service::Service;
 use everstep_server::{
@@ -147,9 +148,9 @@ impl Stage {
             };
             let opened = Opened::new(&self.world, epoch);
             let store = Arc::clone(&opened) as Arc<dyn Store>;
-            let (timing, options) = (Timing::default(), ServiceOptions::default());
-            let engine = Arc::clone(&self.engine);
-            let assembled = Assembly::new(store, epoch, engine, timing, options).await;
+            let dispatch = Arc::new(Dispatch::alone(Timing::default(), epoch));
+            let (engine, options) = (Arc::clone(&self.engine), ServiceOptions::default());
+            let assembled = Assembly::new(store, dispatch, engine, options).await;
             let Ok(assembly) = assembled else {
                 self.world.pause(50, 500).await;
                 continue;

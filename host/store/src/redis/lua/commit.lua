@@ -3,7 +3,7 @@
 -- Nothing is written in front of the last refusal.
 --
 -- KEYS: 1 head 2 record 3 journal 4 logs 5 references
---       6 start 7 workflow 8 due 9 ready 10 ended 11 open 12 children 13 made
+--       6 start 7 workflow 8 due 9 ready 10 ended 11 open 12 children 13 made 14 owner of the shard
 -- ARGV: 1 commit id 2 expected length 3 token (16 hex digits, or empty) 4 first log line
 --       5 length 6 log lines 7 where the journal begins 8 record 9 wake_at (8 bytes, or empty)
 --       10 ready (1 or empty) 11 updated_at (8 bytes) 12 terminal (1 or empty) 13 run (16 bytes)
@@ -30,6 +30,11 @@ if exists then
   -- It is done already: its answer was lost, and it was sent again.
   if head[6] == ARGV[1] then return {'done'} end
   if ARGV[3] ~= '' and older(ARGV[3], token) then return {'lease lost'} end
+  -- Nor does one that was leased by an earlier owner of the shard: the owner now may have read the run.
+  if ARGV[3] ~= '' then
+    local epoch = redis.call('HGET', KEYS[14], 'e')
+    if epoch and tonumber(string.sub(ARGV[3], 1, 6), 16) < tonumber(epoch) then return {'lease lost'} end
+  end
   if ARGV[2] == '0' then return {'exists'} end
   if ARGV[2] ~= length then return {'conflict', length} end
 else
@@ -106,5 +111,6 @@ move(KEYS[10], 'e', head[9], ended, workflow .. '\0', run)
 
 move(KEYS[11], 'd', head[10], ARGV[12] == '' and ARGV[17] or '', '', start .. run)
 redis.call('HSET', KEYS[1], unpack(change))
-redis.call('PUBLISH', ARGV[20], run)
+-- Who listens knows its own commits by the first half of their ids.
+redis.call('PUBLISH', ARGV[20], string.sub(ARGV[1], 1, 8) .. 'r' .. run)
 return {'ok'}

@@ -11,6 +11,7 @@ mod loss;
 mod options;
 mod outage;
 pub(crate) mod server;
+mod sharing;
 mod snapshots;
 mod speed;
 mod tls;
