@@ -5,7 +5,7 @@ GUEST_TOOLCHAIN_DIR ?= $(or $(XDG_DATA_HOME),$(HOME)/.local/share)/everstep/gues
 EVERSTEP_GUEST_CARGO ?= $(GUEST_TOOLCHAIN_DIR)/bin/guest-cargo
 export GUEST_TOOLCHAIN_DIR EVERSTEP_GUEST_CARGO
 
-.PHONY: help demo test build guests toolchain lint bench
+.PHONY: help demo test build guests toolchain lint bench sim
 
 help:
 	@echo 'make demo    run a workflow on a server that is killed and restarted on the way'
@@ -13,6 +13,7 @@ help:
 	@echo 'make build   build the everstep program'
 	@echo 'make guests  build the example workflows'
 	@echo 'make lint    check format, lints and the purity of the core'
+	@echo 'make sim     simulate SEEDS=10000 histories with faults, or show the one of SEED=123'
 	@echo 'make bench   print the speed of the sequential and the fleet workload'
 
 demo: toolchain build
@@ -43,3 +44,11 @@ lint: toolchain
 bench:
 	cargo run --release -p everstep -- bench sequential
 	cargo run --release -p everstep -- bench fleet
+
+# Deterministic simulation: so many seeds from FIRST on, or one alone with its trace. See docs/reliability.md.
+SEEDS ?= 10000
+FIRST ?= 1
+sim:
+	cargo build --quiet --workspace --bin sim
+	"$${CARGO_TARGET_DIR:-target}/debug/sim" $(if $(SEED),--seed $(SEED),--seeds $(SEEDS) --first $(FIRST)) \
+		$(if $(DEFECT),--defect $(DEFECT))

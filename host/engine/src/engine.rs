@@ -4,11 +4,12 @@
 use crate::cache::DiskCache;
 use crate::config::{EngineOptions, TICK, wasmtime_config};
 use crate::error::{EngineError, LoadError, ModuleError};
-use crate::module::{Facts, Linked, Module};
+use crate::module::{Code, Facts, Linked, Module};
 use crate::probe;
 use crate::resident::Resident;
+use crate::scripted::Script;
 use crate::validate;
-use everstep_core::Digest;
+use everstep_core::{Digest, Manifest};
 use std::borrow::Cow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use wasmtime::component::Component;
@@ -124,7 +125,7 @@ impl Engine {
         let disk = self.0.disk.as_ref()?;
         let (facts, component) = disk.get(digest, &self.0.shared.wasmtime)?;
         match Linked::new(&self.0.shared, &component, facts.unsound.is_none()) {
-            Ok(linked) => Some(self.keep(*digest, facts, linked)),
+            Ok(linked) => Some(self.keep(*digest, facts, Code::Component(Box::new(linked)))),
             Err(error) => {
                 tracing::warn!(%digest, %error, "a cached module does not link; compiling it anew");
                 disk.remove(digest);
@@ -151,11 +152,25 @@ impl Engine {
         if let Some(disk) = &self.0.disk {
             disk.put(&digest, &facts, &component);
         }
-        Ok(self.keep(digest, facts, linked))
+        Ok(self.keep(digest, facts, Code::Component(Box::new(linked))))
     }
 
-    fn keep(&self, digest: Digest, facts: Facts, linked: Linked) -> Arc<Module> {
-        let module = Arc::new(Module::new(Arc::clone(&self.0.shared), digest, facts, linked));
+    /// Takes in a module that is a script of a simulation. It is in memory from now on, under this
+    /// digest.
+    pub fn install(
+        &self,
+        digest: Digest,
+        manifest: Manifest,
+        script: Arc<dyn Script>,
+    ) -> Arc<Module> {
+        let unsound = Some("it is a script".to_owned());
+        let manifest = Arc::new(manifest);
+        let facts = Facts { size: 0, imports: Vec::new(), manifest, unsound };
+        self.keep(digest, facts, Code::Scripted(script))
+    }
+
+    fn keep(&self, digest: Digest, facts: Facts, code: Code) -> Arc<Module> {
+        let module = Arc::new(Module::new(Arc::clone(&self.0.shared), digest, facts, code));
         self.resident().insert(&module);
         module
     }

@@ -2,12 +2,14 @@
 //! with its manifest read. Shared by all runs that execute it.
 
 use crate::bindings::ModulePre;
+use crate::component::{ComponentInstance, new_store};
 use crate::engine::Shared;
 use crate::error::{ActivationError, ModuleError};
 use crate::fault::{describe, host_error};
 use crate::image::Image;
 use crate::imports::{task_linker, workflow_linker};
-use crate::instance::{WorkflowInstance, new_store};
+use crate::instance::WorkflowInstance;
+use crate::scripted::Script;
 use crate::state::{RunContext, WorkflowState};
 use crate::task::TaskState;
 use crate::traces::traced_linker;
@@ -33,11 +35,15 @@ pub struct Module {
     pub(crate) shared: Arc<Shared>,
     digest: Digest,
     facts: Facts,
-    image_bytes: usize,
-    pub(crate) workflow: ModulePre<WorkflowState>,
-    pub(crate) task: ModulePre<TaskState>,
-    /// What an instance of it is like when it is new; read when it is first needed.
-    pub(crate) base: OnceLock<Arc<Image>>,
+    code: Code,
+}
+
+/// What a module executes.
+pub(crate) enum Code {
+    /// What somebody uploaded.
+    Component(Box<Linked>),
+    /// What a simulation plays.
+    Scripted(Arc<dyn Script>),
 }
 
 impl std::fmt::Debug for Module {
@@ -48,8 +54,10 @@ impl std::fmt::Debug for Module {
 
 /// A component with its imports resolved.
 pub(crate) struct Linked {
-    workflow: ModulePre<WorkflowState>,
-    task: ModulePre<TaskState>,
+    pub(crate) workflow: ModulePre<WorkflowState>,
+    pub(crate) task: ModulePre<TaskState>,
+    /// What an instance of it is like when it is new; read when it is first needed.
+    pub(crate) base: OnceLock<Arc<Image>>,
     image_bytes: usize,
 }
 
@@ -77,6 +85,7 @@ impl Linked {
         Ok(Self {
             workflow: ModulePre::new(workflow).map_err(wrong_export)?,
             task: ModulePre::new(task).map_err(wrong_export)?,
+            base: OnceLock::new(),
             image_bytes: (image.end as usize).saturating_sub(image.start as usize),
         })
     }
@@ -111,9 +120,20 @@ fn refusal(error: &wasmtime::Error, last_words: &str) -> ModuleError {
 }
 
 impl Module {
-    pub(crate) fn new(shared: Arc<Shared>, digest: Digest, facts: Facts, linked: Linked) -> Self {
-        let Linked { workflow, task, image_bytes } = linked;
-        Self { shared, digest, facts, image_bytes, workflow, task, base: OnceLock::new() }
+    pub(crate) fn new(shared: Arc<Shared>, digest: Digest, facts: Facts, code: Code) -> Self {
+        Self { shared, digest, facts, code }
+    }
+
+    pub(crate) fn code(&self) -> &Code {
+        &self.code
+    }
+
+    /// Its component. A scripted module has none, and nothing asks for it.
+    pub(crate) fn component(&self) -> Result<&Linked, ActivationError> {
+        match &self.code {
+            Code::Component(component) => Ok(component),
+            Code::Scripted(_) => Err(ActivationError::Discarded),
+        }
     }
 
     /// The digest of the bytes as uploaded.
@@ -149,7 +169,10 @@ impl Module {
     /// The bytes that its compiled code takes in memory.
     #[must_use]
     pub fn image_bytes(&self) -> usize {
-        self.image_bytes
+        match &self.code {
+            Code::Component(component) => component.image_bytes,
+            Code::Scripted(_) => 0,
+        }
     }
 
     /// Sets up a fresh instance for an attempt of a run.
@@ -160,7 +183,15 @@ impl Module {
         self: &Arc<Self>,
         run: RunContext,
     ) -> Result<WorkflowInstance, ActivationError> {
-        WorkflowInstance::new(self, &self.workflow, run)
+        match &self.code {
+            Code::Component(component) => {
+                Ok(WorkflowInstance::of(ComponentInstance::new(self, &component.workflow, run)?))
+            }
+            Code::Scripted(script) => {
+                let guest = script.instantiate(run);
+                Ok(WorkflowInstance::scripted(self, guest))
+            }
+        }
     }
 
     /// The same, of an instance that notes where in its code the guest asks for what. It does the same
@@ -172,12 +203,15 @@ impl Module {
         self: &Arc<Self>,
         run: RunContext,
     ) -> Result<WorkflowInstance, ActivationError> {
-        let component = self.workflow.instance_pre().component();
+        if matches!(self.code, Code::Scripted(_)) {
+            return self.instantiate(run);
+        }
+        let component = self.component()?.workflow.instance_pre().component();
         let traced = traced_linker(&self.shared.wasmtime, component)
             .and_then(|linker| linker.instantiate_pre(component))
             .and_then(ModulePre::new)
             // The same component is linked to the same interfaces already.
             .map_err(|error| ActivationError::OutOfMemory(format!("{error:#}")))?;
-        WorkflowInstance::new(self, &traced, run)
+        Ok(WorkflowInstance::of(ComponentInstance::new(self, &traced, run)?))
     }
 }

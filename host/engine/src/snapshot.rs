@@ -6,10 +6,11 @@
 //! under, and only when its hash shows that it is what was written; everything else is refused, and the
 //! run is replayed instead. A guest that has something which is not in the snapshot gives none.
 
+use crate::component::{ComponentInstance, new_store};
 use crate::config::CONFIG_VERSION;
 use crate::error::{ActivationError, SnapshotError};
 use crate::image::{self, Changed, Comparison, Image, PAGE};
-use crate::instance::{WorkflowInstance, new_store};
+use crate::instance::WorkflowInstance;
 use crate::module::Module;
 use crate::probe::PROBES;
 use crate::random::Stream;
@@ -36,13 +37,13 @@ struct Head {
     globals: Vec<u64>,
 }
 
-impl WorkflowInstance {
+impl ComponentInstance {
     /// The guest as it is between two activations, for [`Module::restore`].
     ///
     /// # Errors
     /// [`SnapshotError::Unsound`] when the guest has something that a snapshot would forget;
     /// [`SnapshotError::Guest`] when the instance is discarded or there is no room to look at it.
-    pub fn snapshot(&mut self) -> Result<Vec<u8>, SnapshotError> {
+    pub(crate) fn snapshot(&mut self) -> Result<Vec<u8>, SnapshotError> {
         let module = Arc::clone(self.module());
         if let Some(reason) = module.unsound() {
             return Err(SnapshotError::Unsound(reason.to_owned()));
@@ -87,18 +88,19 @@ impl Module {
         if (head.engine, head.probes) != (CONFIG_VERSION, PROBES) {
             return Err(SnapshotError::Foreign("another version of the engine"));
         }
-        let mut instance = WorkflowInstance::blank(self, run)?;
+        let mut instance = ComponentInstance::blank(self, run)?;
         instance.write(&head.memories, &bytes, &head.globals)?;
         let state = instance.state_mut();
         (state.next_op, state.random) = (head.next_op, head.random);
         state.computed = head.computed;
         state.wasi.restore(head.wasi);
-        Ok(instance)
+        Ok(WorkflowInstance::of(instance))
     }
 
     /// What a new instance is like. The same for every run: what makes runs differ is not there yet.
     fn base(self: &Arc<Self>) -> Result<Arc<Image>, SnapshotError> {
-        if let Some(base) = self.base.get() {
+        let component = self.component()?;
+        if let Some(base) = component.base.get() {
             return Ok(Arc::clone(base));
         }
         let options = &self.shared.options;
@@ -106,7 +108,7 @@ impl Module {
         let mut store =
             new_store(&self.shared, state, options.describe_fuel, options.describe_timeout);
         store.set_hostcall_fuel(usize::MAX);
-        let image = self
+        let image = component
             .workflow
             .instance_pre()
             .instantiate(&mut store)
@@ -114,7 +116,7 @@ impl Module {
         let image = image.map_err(|error| {
             SnapshotError::Guest(ActivationError::OutOfMemory(format!("{error:#}")))
         })?;
-        Ok(Arc::clone(self.base.get_or_init(|| Arc::new(image))))
+        Ok(Arc::clone(component.base.get_or_init(|| Arc::new(image))))
     }
 }
 

@@ -10,13 +10,13 @@ use self::stdio::Printer;
 use crate::bindings::everstep::workflow::types;
 use crate::bindings::exports::task::AttemptInfo;
 use crate::budget::MemoryBudget;
+use crate::component::hostcall_bytes;
 use crate::config::Secrets;
 use crate::control::TaskControl;
 use crate::error::{ActivationError, TaskError};
 use crate::fault::{cut, describe, host_error};
-use crate::instance::hostcall_bytes;
 use crate::logs::{Clock, LogBuffer};
-use crate::module::Module;
+use crate::module::{Code, Module};
 use everstep_core::manifest::TaskDefinition;
 use everstep_core::{Failure, Limits, LogLine, OpId, Payload, RunId};
 use std::collections::BTreeMap;
@@ -148,6 +148,14 @@ impl Module {
     ) -> Result<Result<Payload, Failure>, TaskError> {
         let longest = self.shared.options.task_timeout_max;
         let timeout = run.timeout.unwrap_or(longest).min(longest);
+        let component = match self.code() {
+            Code::Component(component) => component,
+            Code::Scripted(script) => {
+                return Ok(tokio::time::timeout(timeout, script.run_task(run.clone()))
+                    .await
+                    .unwrap_or_else(|_| Err(late(timeout))));
+            }
+        };
         let state = TaskState::new(task, run, logs, &self.shared.options.secrets);
         let mut store = self.task_store(state, &run.limits);
         let info = AttemptInfo {
@@ -156,7 +164,7 @@ impl Module {
             idempotency_token: run.idempotency_token.clone(),
         };
         let call = async {
-            let guest = self.task.instantiate_async(&mut store).await?;
+            let guest = component.task.instantiate_async(&mut store).await?;
             let input = run.input.as_str().as_bytes().to_vec();
             guest.task().call_run(&mut store, &run.name, &input, &info).await
         };
@@ -178,10 +186,7 @@ impl Module {
             Ok(Ok(Ok(output))) => Ok(output_of(&output, &run.limits)),
             Ok(Ok(Err(failure))) => Ok(Err(failure_of(failure, &run.limits))),
             Ok(Err(error)) => trapped(&error, logs).map(Err),
-            Err(_) => {
-                let message = format!("the attempt did not end within {} ms", timeout.as_millis());
-                Ok(Err(Failure::new("task.timeout", message)))
-            }
+            Err(_) => Ok(Err(late(timeout))),
         }
     }
 
@@ -215,6 +220,11 @@ async fn silence(control: &TaskControl, limit: Duration) {
         }
         tokio::time::sleep(left).await;
     }
+}
+
+fn late(limit: Duration) -> Failure {
+    let message = format!("the attempt did not end within {} ms", limit.as_millis());
+    Failure::new("task.timeout", message)
 }
 
 fn silent(limit: Duration) -> Failure {

@@ -43,7 +43,7 @@ impl Hearing {
                 self.take(hint, &mut runs);
             }
             let reading = futures::stream::iter(runs);
-            reading.for_each_concurrent(AT_ONCE, |run| self.pass_on(run)).await;
+            reading.for_each_concurrent(AT_ONCE, |run| self.committer.heard(run)).await;
         }
     }
 
@@ -64,14 +64,6 @@ impl Hearing {
                 self.service.modules_changed();
                 self.bell.notify_one();
             }
-        }
-    }
-
-    async fn pass_on(&self, run: RunId) {
-        match self.store.record(run).await {
-            Ok(Some(record)) => self.committer.heard(&record),
-            Ok(None) => {}
-            Err(error) => tracing::warn!(%run, %error, "a run that has changed cannot be read"),
         }
     }
 }

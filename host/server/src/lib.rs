@@ -5,10 +5,12 @@
 //! work through [`link::HostLink`] and nothing else, so that they can live in another process.
 
 pub mod api;
+mod assembly;
 pub mod clock;
 pub mod committer;
 pub mod dispatch;
 mod export;
+mod finishing;
 mod hearing;
 pub mod host;
 pub mod hub;
@@ -24,10 +26,11 @@ mod shards;
 mod standalone;
 pub mod timers;
 
+pub use assembly::Assembly;
 pub use dispatch::Timing;
 pub use everstep_engine::Secrets;
 pub use host::HostOptions;
 pub use retention::RetentionOptions;
 pub use server::{Server, ServerError, ServerOptions};
-pub use service::SelfCheckOptions;
+pub use service::{SelfCheckOptions, ServiceOptions};
 pub use standalone::{Standalone, StandaloneOptions};

@@ -4,6 +4,7 @@
 
 use crate::committer::Committer;
 use crate::dispatch::{Dispatch, Seat, Taken};
+use crate::finishing::Finishing;
 use crate::service::Service;
 use crate::timers::Timers;
 use async_trait::async_trait;
@@ -246,12 +247,16 @@ impl HostLink for LocalLink {
     }
 
     async fn commit(&self, commit: Commit) -> Result<(), LinkError> {
-        let run = commit.run_id();
-        let held = commit.token.is_some_and(|token| self.parts.dispatch.holds(run, token));
-        if !held {
-            return Err(LinkError::LeaseLost);
-        }
-        Ok(self.parts.committer.commit(commit).await?)
+        let (run, dispatch) = (commit.run_id(), &self.parts.dispatch);
+        let committing = commit.token.and_then(|token| dispatch.begin_commit(run, token));
+        let Some(committing) = committing else { return Err(LinkError::LeaseLost) };
+        let committer = Arc::clone(&self.parts.committer);
+        let commit = async move {
+            let committed = committer.commit(commit).await;
+            drop(committing);
+            committed
+        };
+        Ok(Finishing::new(commit).await?)
     }
 
     async fn send(&self, from: RunId, message: Message) -> Result<Reply, LinkError> {

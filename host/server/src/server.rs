@@ -4,17 +4,15 @@
 //! guests, so that a guest which computes for long keeps no client waiting.
 
 use crate::api;
-use crate::committer::Committer;
+use crate::assembly::Assembly;
 use crate::dispatch::{Dispatch, Introduction, Timing};
 use crate::hearing::Hearing;
 use crate::host::{self, HostOptions};
 use crate::hub::Hub;
 use crate::link::{HostLink, LinkParts, LocalLink};
-use crate::retention::{self, RetentionOptions};
-use crate::schedules;
-use crate::service::{SelfCheckOptions, Service, ServiceOptions, ServiceParts, selfcheck};
+use crate::retention::RetentionOptions;
+use crate::service::{SelfCheckOptions, Service, ServiceOptions};
 use crate::shards::Claims;
-use crate::timers::Timers;
 use everstep_engine::{Engine, EngineError, EngineOptions, Secrets};
 use everstep_store::{Embedded, EmbeddedOptions, Redis, RedisOptions, Store, StoreError};
 use std::net::SocketAddr;
@@ -109,8 +107,6 @@ impl ServerError {
     }
 }
 
-/// How often, at least, expired leases are looked for, and an overflown queue is refilled.
-const SWEEP: Duration = Duration::from_millis(500);
 /// How long clients may take to finish their requests when the server goes down.
 const GOODBYE: Duration = Duration::from_secs(3);
 /// Instances beside those of runs: for modules that are asked what they contain.
@@ -189,31 +185,11 @@ impl Server {
             module_bytes_max: most,
             ..engine_options(&options.host.clone().unwrap_or_default(), options.secrets.clone())
         })?);
-        let dispatch = Arc::new(dispatch);
-        dispatch.refill(&store).await?;
-        let (hub, timers) = (Hub::new(), Arc::new(Timers::default()));
-        let committer = Arc::new(Committer::new(
-            Arc::clone(&store),
-            Arc::clone(&hub),
-            Arc::clone(&dispatch),
-            Arc::clone(&timers),
-        ));
-        let parts = ServiceParts {
-            store: Arc::clone(&store),
-            engine: Arc::clone(&engine),
-            committer: Arc::clone(&committer),
-            hub: Arc::clone(&hub),
-            dispatch: Arc::clone(&dispatch),
-        };
-        let service = Arc::new(Service::new(parts, options.service.clone()));
+        let (service, dispatch) = (options.service.clone(), Arc::new(dispatch));
+        let assembly =
+            Assembly::new(Arc::clone(&store), dispatch, Arc::clone(&engine), service).await?;
+        let (links, hub) = (assembly.links().clone(), Arc::clone(assembly.hub()));
         let (draining, drained) = watch::channel(false);
-        let links = LinkParts {
-            store: Arc::clone(&store),
-            committer,
-            dispatch: Arc::clone(&dispatch),
-            timers: Arc::clone(&timers),
-            service: Arc::clone(&service),
-        };
         let host = match options.host {
             Some(bounds) => {
                 let link: Vec<Arc<dyn HostLink>> = vec![Arc::new(here(&links, bounds.concurrency))];
@@ -225,22 +201,8 @@ impl Server {
             }
             None => None,
         };
-        let mut background = vec![
-            tokio::spawn(serve_timers(
-                Arc::clone(&timers),
-                Arc::clone(&store),
-                Arc::clone(&dispatch),
-            )),
-            tokio::spawn(sweep(Arc::clone(&store), Arc::clone(&dispatch))),
-            tokio::spawn(serve_homes(Arc::clone(&dispatch))),
-            tokio::spawn(retention::serve(
-                Arc::clone(&store),
-                Arc::clone(&dispatch),
-                options.retention,
-            )),
-            tokio::spawn(schedules::serve(Arc::clone(&service))),
-            tokio::spawn(selfcheck::serve(Arc::clone(&service), options.self_check)),
-        ];
+        let mut background = assembly.serve(options.retention, options.self_check);
+        let LinkParts { service, dispatch, timers, .. } = links.clone();
         let mut claims = None;
         if store.ownership().is_shared() {
             let bell = Arc::new(Notify::new());
@@ -351,25 +313,6 @@ pub(crate) fn host_runtime(threads: Option<usize>) -> std::io::Result<Runtime> {
     }
     // Guests compute between two looks at timers and sockets: look more often than usual.
     builder.thread_name("everstep-host").event_interval(8).enable_all().build()
-}
-
-async fn serve_timers(timers: Arc<Timers>, store: Arc<dyn Store>, dispatch: Arc<Dispatch>) {
-    timers.serve(store, dispatch).await;
-}
-
-async fn sweep(store: Arc<dyn Store>, dispatch: Arc<Dispatch>) {
-    let mut ticks = tokio::time::interval(SWEEP.min(dispatch.timing().heartbeat / 4));
-    loop {
-        ticks.tick().await;
-        dispatch.expire_leases();
-        if let Err(error) = dispatch.refill(&store).await {
-            tracing::error!(%error, "the queue cannot be refilled");
-        }
-    }
-}
-
-async fn serve_homes(dispatch: Arc<Dispatch>) {
-    dispatch.serve_homes().await;
 }
 
 async fn serve_http(listener: TcpListener, links: LinkParts, drained: watch::Receiver<bool>) {

@@ -62,6 +62,8 @@ struct Kept {
     ended: Option<Ended>,
     /// The entries from the record's `first` on.
     journal: Vec<Entry>,
+    /// The lengths that the journal has had: what was committed together comes together.
+    ends: BTreeSet<u64>,
     logs: Vec<LogLine>,
     references: BTreeSet<InputHash>,
 }
@@ -120,6 +122,7 @@ impl Shelves {
             place,
             ended: None,
             journal: Vec::new(),
+            ends: BTreeSet::new(),
             logs: Vec::new(),
             references: BTreeSet::new(),
         });
@@ -141,6 +144,8 @@ impl Shelves {
         }
         kept.journal.extend(commit.entries);
         kept.journal.drain(..begins_later.min(kept.journal.len()));
+        kept.ends = kept.ends.split_off(&kept.record.first);
+        kept.ends.insert(kept.record.length);
         kept.references.extend(commit.references);
         kept.logs.extend(commit.logs);
         self.stats.commits += 1;
@@ -269,8 +274,11 @@ impl Store for Memory {
     async fn journal(&self, id: RunId, from: u64, limit: usize) -> Result<Vec<Entry>, StoreError> {
         let shelves = self.open()?;
         let Some(kept) = shelves.runs.get(&id) else { return Ok(Vec::new()) };
-        let from = from.checked_sub(kept.record.first);
-        Ok(from.map_or_else(Vec::new, |from| slice(&kept.journal, from, limit)))
+        let Some(skipped) = from.checked_sub(kept.record.first) else { return Ok(Vec::new()) };
+        let least = from.saturating_add(limit.max(1) as u64);
+        let end = kept.ends.range(least..).next().unwrap_or(&kept.record.length);
+        let page = usize::try_from(end.saturating_sub(from)).unwrap_or(usize::MAX);
+        Ok(slice(&kept.journal, skipped, page))
     }
 
     async fn logs(&self, id: RunId, from: u64, limit: usize) -> Result<Vec<LogLine>, StoreError> {

@@ -196,6 +196,16 @@ impl Run {
         self.operations.get(op).is_some()
     }
 
+    /// The attempt of a task that is due or under way; none when the operation is no task that awaits its
+    /// completion.
+    #[must_use]
+    pub fn task_attempt(&self, op: OpId) -> Option<u32> {
+        match self.operations.get(op) {
+            Some(operations::Pending::Task(task)) => Some(task.failed + 1),
+            _ => None,
+        }
+    }
+
     /// What is to be done now. Task retries that are due become startable as a side effect.
     pub fn next(&mut self, now: Timestamp) -> Next {
         if self.record.is_terminal() || matches!(self.record.state, RunState::Stuck { .. }) {

@@ -10,24 +10,27 @@ mod hosts;
 mod owned;
 mod queue;
 mod state;
+mod taken;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use hosts::check_name;
 pub use hosts::{HostId, Introduction, Joined, Seat, check_pool};
+pub use taken::{Committing, Taken};
 
 use crate::link::{HandBack, News, Report, Work};
 use everstep_core::api::HostView;
 use everstep_core::{Record, RunId, Token};
 use everstep_store::{Ready, Shards, Store, StoreError};
 use owned::Owned;
-use queue::{Lane, Pool};
+use queue::Pool;
 use state::{Next, State};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 /// The most runs of a pool in the queue. What does not fit is found again in the store.
 const QUEUE_MAX: usize = 100_000;
@@ -81,56 +84,6 @@ pub struct Dispatch {
 impl std::fmt::Debug for Dispatch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Dispatch").finish_non_exhaustive()
-    }
-}
-
-/// A run that was taken for a host. Unless it is kept, it goes back.
-#[derive(Debug)]
-pub struct Taken {
-    /// The run.
-    pub run: RunId,
-    /// The token of its lease.
-    pub token: Token,
-    /// Its record, if that is at hand.
-    pub record: Option<Record>,
-    dispatch: Arc<Dispatch>,
-    kept: bool,
-}
-
-impl Taken {
-    /// The host has it from now on.
-    pub fn keep(mut self) {
-        self.kept = true;
-    }
-
-    /// Whether the host may have it, now that its record is known.
-    #[must_use]
-    pub fn is_for_its_host(&self, record: &Record) -> bool {
-        let mut state = self.dispatch.state();
-        let lane = Lane::of(record);
-        let held = state.leases.get_mut(&self.run).filter(|held| held.token == self.token);
-        let Some(held) = held else { return false };
-        held.lane = Some(lane.clone());
-        let host = held.host;
-        state.hosts.get(&host).is_some_and(|host| host.serves(Some(&lane)))
-    }
-
-    /// Lets hosts have it that may.
-    pub fn pass_on(mut self, record: Record) {
-        self.kept = true;
-        let mut state = self.dispatch.state();
-        if state.end_lease(self.run, self.token).is_some() {
-            // When there is no room, the store knows of it.
-            state.offer(self.run, Some(record), false);
-        }
-    }
-}
-
-impl Drop for Taken {
-    fn drop(&mut self) {
-        if !self.kept {
-            self.dispatch.hand_back(self.run, self.token, &HandBack::Now);
-        }
     }
 }
 
@@ -275,6 +228,11 @@ impl Dispatch {
         }
     }
 
+    /// Takes note of a durable commit that is not the newest one: whoever has the run looks at its journal.
+    pub fn moved(&self, run: RunId) {
+        self.state().tell_holder(run);
+    }
+
     /// Says that a run needs a host now: a timer of it is due. False when the queue is full; then
     /// say it again later.
     pub fn wake(&self, run: RunId) -> bool {
@@ -335,6 +293,13 @@ impl Dispatch {
     #[must_use]
     pub fn holds(&self, run: RunId, token: Token) -> bool {
         self.state().leases.get(&run).is_some_and(|held| held.token == token)
+    }
+
+    /// Lets a commit under this token begin. None when it is not that of the run's current lease.
+    #[must_use]
+    pub fn begin_commit(self: &Arc<Self>, run: RunId, token: Token) -> Option<Committing> {
+        let begun = self.state().begin_commit(run, token);
+        begun.then(|| Committing { dispatch: Arc::clone(self), run })
     }
 
     /// Prolongs leases; returns those that are lost.
@@ -428,7 +393,7 @@ impl Dispatch {
                 next
             };
             match next {
-                Some(at) => tokio::time::sleep_until(at.into()).await,
+                Some(at) => tokio::time::sleep_until(at).await,
                 None => self.homing.notified().await,
             }
         }

@@ -10,7 +10,7 @@ use crate::dispatch::HostId;
 use everstep_core::{Record, RunId};
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
-use std::time::Instant;
+use tokio::time::Instant;
 
 /// What decides which hosts may have a run.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

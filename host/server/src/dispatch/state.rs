@@ -13,8 +13,9 @@ use everstep_core::{Record, RunId, Token};
 use hashlink::LruCache;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 /// A lease, as the server knows it.
 #[derive(Debug)]
@@ -38,6 +39,14 @@ pub(super) enum Next {
     Over,
 }
 
+/// Commits of a run that are under way.
+#[derive(Debug, Default)]
+struct UnderWay {
+    commits: usize,
+    /// The run needs a host when they are through.
+    offered: bool,
+}
+
 /// What is to be done with a run that needs a host.
 enum Place {
     Host(HostId),
@@ -51,6 +60,8 @@ pub(super) struct State {
     pub(super) records: HashMap<RunId, Record>,
     pub(super) leases: HashMap<RunId, Held>,
     pub(super) hosts: BTreeMap<HostId, Host>,
+    /// Runs of which commits of hosts are under way.
+    committing: HashMap<RunId, UnderWay>,
     /// Which host went to rest with a run last.
     homes: LruCache<RunId, (HostId, Option<Lane>)>,
     /// Pools of which there was no room for more in the queue: there is more in the store.
@@ -72,6 +83,7 @@ impl State {
             records: HashMap::new(),
             leases: HashMap::new(),
             hosts: BTreeMap::new(),
+            committing: HashMap::new(),
             homes: LruCache::new(HOMES_MAX),
             overflow: [Pool::Unknown].into(),
             draining: false,
@@ -89,6 +101,11 @@ impl State {
     /// also when the queue is full: nobody else may know that it has work.
     pub(super) fn offer(&mut self, run: RunId, record: Option<Record>, must: bool) -> bool {
         if !self.owned.owns(run) {
+            return true;
+        }
+        if let Some(under_way) = self.committing.get_mut(&run) {
+            // Whoever got it now could read what is about to be changed.
+            under_way.offered = true;
             return true;
         }
         if self.queue.contains(run) {
@@ -178,6 +195,28 @@ impl State {
             host.leases = host.leases.saturating_sub(1);
         }
         Some(held)
+    }
+
+    /// Counts a commit in, if the token is that of the run's lease.
+    pub(super) fn begin_commit(&mut self, run: RunId, token: Token) -> bool {
+        let held = self.leases.get(&run).is_some_and(|held| held.token == token);
+        if held {
+            self.committing.entry(run).or_default().commits += 1;
+        }
+        held
+    }
+
+    /// A commit is through, whatever became of it.
+    pub(super) fn end_commit(&mut self, run: RunId) {
+        let Some(under_way) = self.committing.get_mut(&run) else { return };
+        under_way.commits -= 1;
+        if under_way.commits == 0 {
+            let offered = under_way.offered;
+            self.committing.remove(&run);
+            if offered && !self.leases.contains_key(&run) {
+                self.offer(run, None, true);
+            }
+        }
     }
 
     /// Takes a lease away from its host, tells it, and lets the run go on elsewhere.

@@ -82,6 +82,26 @@ fn what_happens_to_a_leased_run_is_told_to_its_holder_and_never_lost() {
 }
 
 #[test]
+fn a_run_whose_commit_is_under_way_waits_until_it_is_through() {
+    let d = with_lease(Duration::ZERO);
+    let (host, other) = (join(&d, "a"), join(&d, "b"));
+    d.wake(run(1));
+    let (id, token) = now(&d, host).unwrap();
+    let first = d.begin_commit(id, token).unwrap();
+    let second = d.begin_commit(id, token).unwrap();
+    d.expire_leases();
+    assert!(d.begin_commit(id, token).is_none(), "the lease is lost");
+    assert!(d.wake(id), "it is known to need a host");
+    drop(first);
+    assert_eq!((now(&d, host), now(&d, other)), (None, None), "it may still change");
+    drop(second);
+    let (again, newer) = now(&d, other).unwrap();
+    assert!(again == id && newer > token);
+    drop(d.begin_commit(id, newer).unwrap());
+    assert!(d.holds(id, newer) && d.counts() == (0, 1), "nothing else was asked for");
+}
+
+#[test]
 fn an_expired_lease_goes_to_somebody_else_and_its_host_is_told() {
     let d = with_lease(Duration::ZERO);
     let host = join(&d, "a");

@@ -229,7 +229,11 @@ impl<'a> Driver<'a> {
         ended: Ended,
     ) -> Result<(), Stop> {
         self.staged_bytes += ended.bytes();
-        let Ended { op, result, logs, progress } = ended;
+        let Ended { op, attempt, result, logs, progress } = ended;
+        if guest.run.task_attempt(op) != Some(attempt) {
+            // The journal has what became of it, although the commit seemed to have failed.
+            return Ok(());
+        }
         let now = clock::now();
         let finished = guest.run.finish_attempt(op, result, logs.clone(), progress, now);
         self.finish(guest, module, finished, logs).await

@@ -34,6 +34,7 @@ pub(super) struct Executions {
 
 /// An attempt that is under way.
 struct UnderWay {
+    attempt: u32,
     control: TaskControl,
     /// Ends it; none for the one that is alone.
     handle: Option<AbortHandle>,
@@ -64,7 +65,7 @@ impl Executions {
     }
 
     /// Begins attempts. After a reload one may be under way already, or wait to be decided; it is
-    /// not begun again.
+    /// not begun again, but an earlier one of the same task, which the journal has, is of no use.
     pub(super) fn begin(
         &mut self,
         run: RunId,
@@ -76,11 +77,17 @@ impl Executions {
         if calls.is_empty() {
             return;
         }
-        let ended: HashSet<OpId> = self.ended.iter().map(|ended| ended.op).collect();
+        let ended = self.ended.iter().map(|ended| (ended.op, ended.attempt));
+        let ended: HashSet<(OpId, u32)> = ended.collect();
+        for call in &calls {
+            if self.under_way.get(&call.op).is_some_and(|it| it.attempt != call.attempt) {
+                self.abort(call.op);
+            }
+        }
         let alone = self.is_quiet() && calls.len() == 1;
         for call in calls {
-            let op = call.op;
-            if self.under_way.contains_key(&op) || ended.contains(&op) {
+            let (op, attempt) = (call.op, call.attempt);
+            if self.under_way.contains_key(&op) || ended.contains(&(op, attempt)) {
                 continue;
             }
             let control = TaskControl::default();
@@ -95,12 +102,12 @@ impl Executions {
                 link: Arc::clone(&parts.link),
             });
             let handle = if alone {
-                self.alone = Some(unbroken(op, execution).boxed());
+                self.alone = Some(unbroken(op, attempt, execution).boxed());
                 None
             } else {
                 Some(self.set.spawn(execution))
             };
-            self.under_way.insert(op, UnderWay { control, handle, until: None });
+            self.under_way.insert(op, UnderWay { attempt, control, handle, until: None });
         }
     }
 
@@ -201,8 +208,8 @@ impl Executions {
                     attempt.handle.as_ref().is_some_and(|handle| handle.id() == error.id())
                 };
                 let broken = self.under_way.iter().find(|(_, attempt)| is_it(attempt));
-                if let Some((&op, _)) = broken {
-                    self.keep(Ended::host_failed(op, &error.to_string()));
+                if let Some((&op, UnderWay { attempt, .. })) = broken {
+                    self.keep(Ended::host_failed(op, *attempt, &error.to_string()));
                 }
             }
         }
@@ -233,9 +240,9 @@ async fn run_alone(alone: &mut Option<BoxFuture<'static, Ended>>) -> Ended {
 }
 
 /// What breaks off in the host must not take the driver with it.
-async fn unbroken(op: OpId, execution: impl Future<Output = Ended>) -> Ended {
+async fn unbroken(op: OpId, attempt: u32, execution: impl Future<Output = Ended>) -> Ended {
     AssertUnwindSafe(execution)
         .catch_unwind()
         .await
-        .unwrap_or_else(|_| Ended::host_failed(op, "it panicked"))
+        .unwrap_or_else(|_| Ended::host_failed(op, attempt, "it panicked"))
 }

@@ -7,8 +7,9 @@ use everstep_core::{Failure, Limits, LogLine, OpId, Payload, RunId, TaskCall};
 use everstep_engine::{Module, TaskControl, TaskOutcome, TaskRun};
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 /// How often an attempt is made again when the host, not the task, got in its way.
 const HOST_TRIES: u32 = 5;
@@ -22,6 +23,8 @@ const PROGRESS: Duration = Duration::from_millis(500);
 #[derive(Debug, Clone)]
 pub(super) struct Ended {
     pub(super) op: OpId,
+    /// From 1.
+    pub(super) attempt: u32,
     pub(super) result: Result<Payload, Failure>,
     pub(super) logs: Vec<LogLine>,
     /// What the last heartbeat said.
@@ -37,9 +40,9 @@ impl Ended {
     }
 
     /// An attempt that the host could not make.
-    pub(super) fn host_failed(op: OpId, why: &str) -> Self {
+    pub(super) fn host_failed(op: OpId, attempt: u32, why: &str) -> Self {
         let failure = Failure::new("task.host", format!("the host could not run the task: {why}"));
-        Self { op, result: Err(failure), logs: Vec::new(), progress: None }
+        Self { op, attempt, result: Err(failure), logs: Vec::new(), progress: None }
     }
 }
 
@@ -97,7 +100,7 @@ pub(super) struct Execution {
 /// attempts, but not towards its own.
 pub(super) async fn execute(execution: Execution) -> Ended {
     let Execution { module, run, limits, call, control, permits, gates, link } = execution;
-    let op = call.op;
+    let (op, attempt) = (call.op, call.attempt);
     let deadline = call.remaining_ms.map(|ms| Instant::now() + Duration::from_millis(ms));
     let _silence = Silence { link: Arc::clone(&link), run, op, control: control.clone() };
     let definition = module.manifest().task(&call.name).cloned();
@@ -108,7 +111,7 @@ pub(super) async fn execute(execution: Execution) -> Ended {
         None => None,
     };
     let Ok(_permit) = permits.acquire().await else {
-        return Ended::host_failed(op, "it is shutting down");
+        return Ended::host_failed(op, attempt, "it is shutting down");
     };
     let mut pause = HOST_PAUSE;
     let mut tries = 1;
@@ -134,9 +137,11 @@ pub(super) async fn execute(execution: Execution) -> Ended {
         match ended {
             Ok(TaskOutcome { result, logs }) => {
                 let progress = control.progress();
-                return Ended { op, result, logs, progress };
+                return Ended { op, attempt, result, logs, progress };
             }
-            Err(error) if tries >= HOST_TRIES => return Ended::host_failed(op, &error.to_string()),
+            Err(error) if tries >= HOST_TRIES => {
+                return Ended::host_failed(op, attempt, &error.to_string());
+            }
             Err(error) => tracing::warn!(%run, %op, %error, "a task did not start"),
         }
         tries += 1;

@@ -69,13 +69,17 @@ async fn long_run(store: &Arc<dyn Store>) -> Record {
     record
 }
 
-/// From every position, with every limit, the pages make the same journal.
+/// From every position, with every limit, the pages make the same journal; what was committed together
+/// comes together.
 pub async fn pages_of_a_journal_fit_together(store: Arc<dyn Store>) {
     let length = long_run(&store).await.length;
+    let ends = [1, 4, 5, 15, 17, length];
     for from in 0..=length + 1 {
         for limit in [0, 1, 4, 1_000] {
             let page = store.journal(run_id(1), from, limit).await.unwrap();
             assert_eq!(page.is_empty(), from >= length);
+            let end = from + page.len() as u64;
+            assert!(page.is_empty() || ends.contains(&end), "a page ends at {end}");
             assert!(page.len() as u64 >= (length.saturating_sub(from)).min(limit as u64));
             for (seq, found) in (from..).zip(page).filter(|(seq, _)| *seq > 0) {
                 assert_eq!(found, entry(seq));
