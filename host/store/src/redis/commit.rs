@@ -51,12 +51,8 @@ impl Packed {
             keys.hints().into_bytes(),
         ];
         args.extend(commit.references.iter().map(|reference| reference.as_bytes().to_vec()));
-        for (seq, entry) in (claim.expected_length..).zip(&commit.entries) {
-            args.push(pack(Kind::Journal, run, seq, entry)?);
-        }
-        for (seq, line) in (claim.first_log_line..).zip(&commit.logs) {
-            args.push(pack(Kind::Logs, run, seq, line)?);
-        }
+        pack_all(Kind::Journal, run, claim.expected_length, &commit.entries, &mut args)?;
+        pack_all(Kind::Logs, run, claim.first_log_line, &commit.logs, &mut args)?;
         let bytes = args.iter().map(Vec::len).sum();
         check_size(bytes)?;
         let expected_length = claim.expected_length;
@@ -66,11 +62,22 @@ impl Packed {
     }
 }
 
-/// An entry or a line: its checksum and its data. The position is where it stands in its list.
-fn pack<T: Serialize>(kind: Kind, run: RunId, seq: u64, item: &T) -> Result<Vec<u8>, StoreError> {
-    let data = encode(item)?;
-    let crc = checksum(kind, run.as_bytes(), seq, 1, &data);
-    Ok([crc.to_le_bytes().as_slice(), &data].concat())
+/// Entries or lines from a position on: each with its checksum, how many of the same commit are behind
+/// it, and its data. The position is where it stands in its list.
+fn pack_all<T: Serialize>(
+    kind: Kind,
+    run: RunId,
+    from: u64,
+    items: &[T],
+    packed: &mut Vec<Vec<u8>>,
+) -> Result<(), StoreError> {
+    for (n, item) in items.iter().enumerate() {
+        let data = encode(item)?;
+        let behind = u32::try_from(items.len() - 1 - n).unwrap_or(u32::MAX);
+        let crc = checksum(kind, run.as_bytes(), from + n as u64, behind.into(), &data);
+        packed.push([crc.to_le_bytes().as_slice(), &behind.to_le_bytes(), &data].concat());
+    }
+    Ok(())
 }
 
 /// A record: its checksum, the lengths of journal and log, and its data.

@@ -84,10 +84,15 @@ fn unpack<T: DeserializeOwned>(
     seq: u64,
     value: &[u8],
 ) -> Result<T, StoreError> {
-    let Some((crc, data)) = value.split_first_chunk() else {
+    let parts = || {
+        let (crc, rest) = value.split_first_chunk()?;
+        let (behind, data) = rest.split_first_chunk()?;
+        Some((u32::from_le_bytes(*crc), u32::from_le_bytes(*behind), data))
+    };
+    let Some((crc, behind, data)) = parts() else {
         return Err(damaged(kind, run, seq, "it is too short"));
     };
-    decode(kind, run, (seq, 1, u32::from_le_bytes(*crc)), data)
+    decode(kind, run, (seq, behind.into(), crc), data)
 }
 
 /// The record, if it is what was written.

@@ -21,4 +21,14 @@ while from < stop and bytes < most do
   -- Small ones are read many at a time; large ones must not come in hundreds.
   if bytes < most / 16 then block = 256 else block = 8 end
 end
+-- What was committed together comes together: each says how many of its commit are behind it.
+local final = found[#found]
+if #found > 1 and #final >= 8 then
+  local behind = math.min(struct.unpack('<I4', final, 5), last - from)
+  if behind > 0 then
+    for _, item in ipairs(redis.call('LRANGE', KEYS[2], from - first, from + behind - 1 - first)) do
+      found[#found + 1] = item
+    end
+  end
+end
 return found
