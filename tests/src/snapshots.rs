@@ -9,7 +9,7 @@ const MOST: usize = 12;
 
 /// Replays the runs of a server twice, each time in a process of its own: once as they are, and once with
 /// the guest put into a snapshot behind every activation and restored from it. What they ask for, show, and
-/// have in memory in the end must be the same.
+/// have in memory in the end must be the same. Runs whose guests hold handles have no snapshots.
 ///
 /// # Panics
 /// When it is not, or there are no runs.
@@ -18,12 +18,18 @@ pub fn through_snapshots(cli: &Cli) {
     let mut compared = 0;
     for run in runs.iter().filter(|run| run["attempt"].as_u64() > Some(0)).take(MOST) {
         let id = run["id"].as_str().unwrap();
-        let replayed = |more: &[&str]| {
-            let arguments = ["runs", "replay", id, "--memory"];
-            cli.json::<Value>(&[&arguments[..], more].concat()).remove(0)
-        };
-        let straight = replayed(&[]);
-        assert_eq!(replayed(&["--through-snapshots"]), straight, "run {id}");
+        let replay = ["runs", "replay", id, "--memory", "--json"];
+        let straight = cli.run(&replay);
+        let through = cli.run(&[&replay[..], &["--through-snapshots"]].concat());
+        assert_eq!(straight.code, 0, "run {id}: {straight:?}");
+        if through.stderr.contains("open handles") {
+            assert!(through.stderr.contains("error[snapshot.none]"), "{through:?}");
+            continue;
+        }
+        let [straight, through] = [straight, through].map(|said| {
+            serde_json::from_str::<Value>(&said.stdout).unwrap_or_else(|_| panic!("{said:?}"))
+        });
+        assert_eq!(through, straight, "run {id}");
         compared += 1;
     }
     assert!(compared > 0, "there are no runs");

@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used)]
 
 use everstep_client::{EventBody, StateKind};
-use everstep_tests::{Cli, ServerProcess, completed, guest, reach, start, upload};
+use everstep_tests::{
+    Cli, ServerProcess, completed, guest, reach, start, through_snapshots, upload,
+};
 use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -42,4 +44,5 @@ async fn appending_and_other_times_are_safe_and_everything_else_is_a_readable_di
     let go = EventBody { name: "go".into(), data: None, reference: None };
     client.send_event(run, &go).await.unwrap();
     assert_eq!(completed(&client, run).await, json!(0));
+    through_snapshots(&cli);
 }

@@ -28,6 +28,12 @@ async fn observe(data: &std::path::Path) -> (Value, Vec<String>) {
             _ => None,
         });
     let commands = commands.collect();
+    // It has opened its standard streams, so it has no snapshots, and says why.
+    let id = run.to_string();
+    let through = server.cli().run(&["runs", "replay", &id, "--through-snapshots"]);
+    assert_eq!(through.code, 1);
+    assert!(through.stderr.contains("snapshot.none"), "{}", through.stderr);
+    assert!(through.stderr.contains("open handles"), "{}", through.stderr);
     assert_eq!(server.terminate(), Some(0));
     (seen, commands)
 }

@@ -16,6 +16,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 
+/// How many locks what is under way is spread over.
+const PARTS: usize = 16;
 /// The most runs that are remembered to be looked at; others are found when the store is opened again.
 const DOUBTFUL_MAX: usize = 100_000;
 /// How long after a commit with an unknown outcome it is looked, and how often while that fails.
@@ -44,7 +46,8 @@ pub struct Committer {
     hub: Arc<Hub>,
     dispatch: Arc<Dispatch>,
     timers: Arc<Timers>,
-    under_way: Mutex<HashMap<RunId, UnderWay>>,
+    /// By the last byte of the id, so that runs seldom wait for each other.
+    under_way: [Mutex<HashMap<RunId, UnderWay>>; PARTS],
     /// Runs of which nobody knows whether a commit has come about.
     doubtful: Mutex<BTreeSet<RunId>>,
     doubt: Notify,
@@ -87,12 +90,13 @@ impl Committer {
         }
     }
 
-    fn under_way(&self) -> MutexGuard<'_, HashMap<RunId, UnderWay>> {
-        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+    fn under_way(&self, run: RunId) -> MutexGuard<'_, HashMap<RunId, UnderWay>> {
+        let part = usize::from(run.as_bytes()[15]) % PARTS;
+        self.under_way[part].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn begin(&self, run: RunId) -> Telling<'_> {
-        self.under_way().entry(run).or_default().count += 1;
+        self.under_way(run).entry(run).or_default().count += 1;
         Telling { committer: self, run }
     }
 
@@ -151,7 +155,7 @@ impl Telling<'_> {
     fn tell(&self, record: &Record, version: Version, by_host: bool) {
         let Committer { timers, dispatch, hub, .. } = self.committer;
         // Held while they are told, so that nothing older is told behind it.
-        let mut under_way = self.committer.under_way();
+        let mut under_way = self.committer.under_way(self.run);
         let Some(run) = under_way.get_mut(&self.run) else { return };
         if run.told.is_some_and(|told| told > version) {
             if !by_host {
@@ -170,7 +174,7 @@ impl Telling<'_> {
 
 impl Drop for Telling<'_> {
     fn drop(&mut self) {
-        let mut under_way = self.committer.under_way();
+        let mut under_way = self.committer.under_way(self.run);
         if let Some(run) = under_way.get_mut(&self.run) {
             run.count -= 1;
             if run.count == 0 {
@@ -239,7 +243,7 @@ mod tests {
         first.tell(&older, (1, 0, None), false);
         assert_eq!(dispatch.counts(), (0, 0), "the run needs no host any more");
         drop((first, second));
-        assert!(committer.under_way().is_empty());
+        assert!(committer.under_way(run).is_empty());
         committer.begin(run).tell(&older, (1, 0, None), false);
         dispatch.next(seat).now_or_never().unwrap().unwrap().keep();
         let (first, second) = (committer.begin(run), committer.begin(run));

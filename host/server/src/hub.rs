@@ -1,10 +1,10 @@
 //! Notifications: who waits for a run hears when something was committed for it.
 //!
-//! The committer publishes, long polls and log streams subscribe. A notification is a hint: it
-//! says the state, for those who wait for a certain one, and whoever hears it reads the store, which
-//! is the truth. Only an end comes with its record, because little follows it. Invariant: the hub holds
-//! an entry for a run only while somebody subscribes to it, so its memory is bounded by the number
-//! of waiting clients, and publishing for a run that nobody watches costs one atomic load.
+//! The committer publishes, long polls and log streams subscribe. A notification is a hint: whoever
+//! hears it reads the store, which is the truth. Only an end comes with its record, because little
+//! follows it. Who waits for certain states is not woken by commits that lead to others. Invariant: the
+//! hub holds an entry for a run only while somebody subscribes to it, so its memory is bounded by the
+//! number of waiting clients, and publishing for a run that nobody watches costs one atomic load.
 
 use everstep_core::{OpId, Payload, Record, RunId, StateKind};
 use std::collections::HashMap;
@@ -15,7 +15,25 @@ use tokio::sync::watch;
 /// How many locks the subscriptions are spread over.
 const SHARDS: usize = 16;
 
-type Shard = HashMap<RunId, watch::Sender<Option<Heard>>>;
+type Shard = HashMap<RunId, Entry>;
+
+/// Who listens for the commits of a run.
+#[derive(Debug)]
+struct Entry {
+    sender: watch::Sender<Option<Heard>>,
+    /// The states that somebody waits for, or has waited for since the run is listened for: a bit each.
+    awaited: u16,
+}
+
+/// The bits of these states.
+fn bits(matters: impl Fn(StateKind) -> bool) -> u16 {
+    let wanted = StateKind::ALL.into_iter().filter(|state| matters(*state));
+    wanted.fold(0, |bits, state| bits | bit(state))
+}
+
+fn bit(state: StateKind) -> u16 {
+    1 << (state as u16)
+}
 
 /// What was committed last.
 #[derive(Debug, Clone)]
@@ -52,16 +70,18 @@ impl Hub {
             return;
         }
         let run = record.id();
-        if let Some(sender) = self.shard(run).get(&run) {
-            sender.send_modify(|heard| {
+        if let Some(entry) = self.shard(run).get(&run) {
+            let state = record.state.kind();
+            entry.sender.send_if_modified(|heard| {
                 // Commits may be told out of order.
                 if heard.as_ref().is_none_or(|heard| heard.length <= record.length) {
                     *heard = Some(Heard {
                         length: record.length,
-                        state: record.state.kind(),
+                        state,
                         end: record.is_terminal().then(|| Box::new(record.clone())),
                     });
                 }
+                record.is_terminal() || entry.awaited & bit(state) != 0
             });
         }
     }
@@ -97,10 +117,26 @@ impl Hub {
     /// the read misses is heard.
     #[must_use]
     pub fn subscribe(self: &Arc<Self>, run: RunId) -> Subscription {
+        self.subscribe_to(run, |_| true)
+    }
+
+    /// Starts to listen for commits that end the run or leave it in a state that `matters`. Others may
+    /// be heard, too.
+    #[must_use]
+    pub fn subscribe_to(
+        self: &Arc<Self>,
+        run: RunId,
+        matters: impl Fn(StateKind) -> bool,
+    ) -> Subscription {
+        let matters = bits(matters);
         self.subscriptions.fetch_add(1, Ordering::SeqCst);
-        let receiver =
-            self.shard(run).entry(run).or_insert_with(|| watch::Sender::new(None)).subscribe();
-        Subscription { hub: Arc::clone(self), run, receiver: Some(receiver) }
+        let mut shard = self.shard(run);
+        let nobody = || Entry { sender: watch::Sender::new(None), awaited: 0 };
+        let entry = shard.entry(run).or_insert_with(nobody);
+        entry.awaited |= matters;
+        let receiver = Some(entry.sender.subscribe());
+        drop(shard);
+        Subscription { hub: Arc::clone(self), run, matters, receiver }
     }
 
     /// How many subscriptions there are now.
@@ -122,13 +158,15 @@ impl Hub {
 pub struct Subscription {
     hub: Arc<Hub>,
     run: RunId,
+    /// The states that matter: a bit each.
+    matters: u16,
     /// Always there until the drop, which has to give it back before it counts who is left.
     receiver: Option<watch::Receiver<Option<Heard>>>,
 }
 
 impl Subscription {
-    /// Returns after the next commit of the run; at once if there was one since the subscription
-    /// or the previous return. Several commits may be reported as one.
+    /// Returns after the next commit of the run that matters; at once if there was one since the
+    /// subscription or the previous return. Several commits may be reported as one.
     pub async fn changed(&mut self) {
         let heard = match &mut self.receiver {
             Some(receiver) => receiver.changed().await.is_ok(),
@@ -142,13 +180,13 @@ impl Subscription {
     }
 
     /// Returns after the next commit that ends the run, with its record, or leaves it in a state
-    /// that `matters`.
-    pub async fn changed_to(&mut self, matters: impl Fn(StateKind) -> bool) -> Option<Record> {
+    /// that matters.
+    pub async fn reached(&mut self) -> Option<Record> {
         loop {
             self.changed().await;
             match self.receiver.as_ref().and_then(|receiver| receiver.borrow().clone()) {
                 Some(Heard { end: Some(record), .. }) => return Some(*record),
-                Some(heard) if matters(heard.state) => return None,
+                Some(heard) if self.matters & bit(heard.state) != 0 => return None,
                 _ => {}
             }
         }
@@ -159,7 +197,7 @@ impl Drop for Subscription {
     fn drop(&mut self) {
         let mut shard = self.hub.shard(self.run);
         self.receiver = None;
-        if shard.get(&self.run).is_some_and(|sender| sender.receiver_count() == 0) {
+        if shard.get(&self.run).is_some_and(|entry| entry.sender.receiver_count() == 0) {
             shard.remove(&self.run);
         }
         drop(shard);
@@ -207,12 +245,19 @@ mod tests {
     #[test]
     fn who_waits_for_a_state_is_not_bothered_with_others() {
         let (hub, mut run) = (Hub::new(), record("r"));
-        let mut subscription = hub.subscribe(run.id());
+        let mut subscription = hub.subscribe_to(run.id(), |state| state == StateKind::Stuck);
         hub.publish(&run);
-        assert!(subscription.changed_to(StateKind::is_terminal).now_or_never().is_none());
+        assert!(subscription.changed().now_or_never().is_none(), "it is not even woken");
+        // Another one's interest wakes it, too.
+        let mut all = hub.subscribe(run.id());
+        hub.publish(&run);
+        assert!(all.reached().now_or_never().is_some());
+        assert!(subscription.reached().now_or_never().is_none());
+        drop(all);
         run.state = RunState::Cancelled { reason: String::new() };
         hub.publish(&run);
-        assert!(subscription.changed_to(StateKind::is_terminal).now_or_never().is_some());
+        let end = subscription.reached().now_or_never().unwrap();
+        assert!(end.unwrap().is_terminal(), "an end always matters");
     }
 
     #[test]

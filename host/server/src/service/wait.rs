@@ -36,7 +36,8 @@ impl Service {
         let leased = [StateKind::Queued, StateKind::Running];
         let by_lease = wanted.states.iter().any(|state| leased.contains(state));
         let look = if by_lease { LOOK_FOR_LEASE } else { LOOK };
-        let mut subscription = self.parts.hub.subscribe(run);
+        let matters = |state| by_lease || ending(state, &wanted.states).is_some();
+        let mut subscription = self.parts.hub.subscribe_to(run, matters);
         let mut heard = None;
         loop {
             let record = match heard.take() {
@@ -51,8 +52,7 @@ impl Service {
                 return Ok(Waited { outcome: WaitOutcome::Timeout, run: view });
             }
             let until = deadline.min(Instant::now() + look);
-            let matters = |state| by_lease || ending(state, &wanted.states).is_some();
-            let changed = tokio::time::timeout_at(until, subscription.changed_to(matters)).await;
+            let changed = tokio::time::timeout_at(until, subscription.reached()).await;
             heard = changed.unwrap_or_default();
         }
     }
