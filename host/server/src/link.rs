@@ -93,6 +93,9 @@ pub enum LinkError {
 /// What a host needs from a server.
 #[async_trait]
 pub trait HostLink: Send + Sync + 'static {
+    /// The time by which its runs are decided: that of their server.
+    fn now(&self) -> Timestamp;
+
     /// Waits for work. `free` says how many runs the host could take now, this one included, so
     /// that a link may ask ahead; with 0 only what comes unasked is returned. None when there will be no more. May be dropped at any time.
     async fn next_work(&self, free: usize) -> Option<Work>;
@@ -216,6 +219,10 @@ impl LocalLink {
 
 #[async_trait]
 impl HostLink for LocalLink {
+    fn now(&self) -> Timestamp {
+        crate::clock::now()
+    }
+
     async fn next_work(&self, free: usize) -> Option<Work> {
         if free == 0 {
             // Nothing comes that was not taken.

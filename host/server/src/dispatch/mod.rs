@@ -66,6 +66,14 @@ impl Timing {
         self.heartbeat * 3
     }
 
+    /// A server's claim on a shard lasts so long. It believes in it for the length of a lease since it was
+    /// renewed, so that a host that hears nothing of it any more has given up its runs before another server
+    /// can hand them out.
+    #[must_use]
+    pub fn claim(&self) -> Duration {
+        self.lease * 2
+    }
+
     /// Who was not heard by the other side for so long has no leases any more, whatever they last.
     #[must_use]
     pub fn parting(&self) -> Duration {

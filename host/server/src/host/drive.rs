@@ -16,7 +16,6 @@ use super::load::{self, LoadError, Modules};
 use super::snapshots::{Cost, Snapshots};
 use super::tasks::Ended;
 use super::warm::{Resting, Warm};
-use crate::clock;
 use crate::link::{HandBack, HostLink, LinkError};
 use everstep_core::{
     Activation, Commit, Delivery, Finished, Input, JournalEvent, LogLine, Next, Record, Refusal,
@@ -167,7 +166,7 @@ impl<'a> Driver<'a> {
                 return Err(Stop::Back(HandBack::Now));
             }
             self.start_tasks(&mut guest, &module);
-            let until = match guest.run.next(clock::now()) {
+            let until = match guest.run.next(self.parts.link.now()) {
                 Next::Wait(until) => until,
                 Next::Ended => return Err(Stop::Back(HandBack::Idle(None))),
                 Next::Deliver(_) | Next::Decide(_) => continue,
@@ -198,7 +197,7 @@ impl<'a> Driver<'a> {
     /// Decides everything that can be decided now, up to the size of one commit.
     async fn advance(&mut self, guest: &mut Resting, module: &Arc<Module>) -> Result<(), Stop> {
         while !self.batch_is_full() {
-            let now = clock::now();
+            let now = self.parts.link.now();
             if let Some(ended) = self.executions.next_ended() {
                 self.task_ended(guest, module, ended).await?;
                 continue;
@@ -234,7 +233,7 @@ impl<'a> Driver<'a> {
             // The journal has what became of it, although the commit seemed to have failed.
             return Ok(());
         }
-        let now = clock::now();
+        let now = self.parts.link.now();
         let finished = guest.run.finish_attempt(op, result, logs.clone(), progress, now);
         self.finish(guest, module, finished, logs).await
     }
@@ -324,7 +323,7 @@ impl<'a> Driver<'a> {
     }
 
     fn decide(&mut self, run: &mut Run, input: Input) -> Result<(), Stop> {
-        let commit = match run.handle(input, clock::now()) {
+        let commit = match run.handle(input, self.parts.link.now()) {
             Ok(commit) => commit,
             Err(Refusal::Limit { code, message }) => {
                 return Err(Stop::stuck(causes::limit(code, message), None));
@@ -373,7 +372,7 @@ impl<'a> Driver<'a> {
         if *self.parts.draining.borrow() {
             return;
         }
-        let calls = guest.run.start_tasks(clock::now(), self.executions.room());
+        let calls = guest.run.start_tasks(self.parts.link.now(), self.executions.room());
         let (id, limits) = (self.record.id(), self.record.origin.limits);
         self.executions.begin(id, limits, module, self.parts, calls);
     }
@@ -384,7 +383,7 @@ impl<'a> Driver<'a> {
         guest: &mut Resting,
         until: Option<everstep_core::Timestamp>,
     ) -> Result<(), Stop> {
-        let nap = until.map(|at| Duration::from_millis(at.since(clock::now())));
+        let nap = until.map(|at| Duration::from_millis(at.since(self.parts.link.now())));
         let resend = self.resend_at.filter(|_| guest.run.has_messages());
         let mut draining = self.parts.draining.clone();
         let woken = tokio::select! {

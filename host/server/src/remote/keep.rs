@@ -6,8 +6,8 @@ use super::connect::connect;
 use super::frame::{self, Frame};
 use super::link::{Happening, RemoteOptions, Shared, State};
 use super::protocol::{
-    FRAME_MAX, HANDSHAKE, Hello, Lease, OfRun, Refusal, VERSIONS, Versions, Welcome, WorkFrame,
-    kind,
+    ClockFrame, FRAME_MAX, HANDSHAKE, Hello, Lease, OfRun, Refusal, VERSIONS, Versions, Welcome,
+    WorkFrame, kind,
 };
 use crate::clock;
 use crate::dispatch::Timing;
@@ -118,6 +118,7 @@ impl Shared {
     fn connected(&self, welcome: &Welcome, out: mpsc::UnboundedSender<bytes::Bytes>) -> Timing {
         let mut state = self.state();
         state.heard = Instant::now();
+        self.clock.hear(welcome.clock_ms);
         state.timing = Timing {
             lease: Duration::from_millis(welcome.lease_ms).max(SHORTEST),
             heartbeat: Duration::from_millis(welcome.heartbeat_ms).max(SHORTEST),
@@ -178,6 +179,10 @@ impl Shared {
             kind::LOST => {
                 let Lease { run, token } = frame.body().map_err(broken)?;
                 self.lose(&mut state, run, token);
+            }
+            kind::CLOCK => {
+                let ClockFrame { clock_ms } = frame.body().map_err(broken)?;
+                self.clock.hear(clock_ms);
             }
             // A ping, or something that this version does not know.
             _ => {}

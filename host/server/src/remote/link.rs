@@ -10,10 +10,13 @@ use super::protocol::{
     Answer, Bytes, Grant, HandBackFrame, JournalFrom, Lease, ModuleFrom, ModulePiece, OfRun,
     ProgressFrame, Renew, SendFrame, SnapshotFrame, kind,
 };
+use super::server_clock::ServerClock;
 use crate::dispatch::Timing;
 use crate::link::{HandBack, HostLink, LinkError, News, Note, Report, Work};
 use async_trait::async_trait;
-use everstep_core::{Commit, Digest, Entry, Message, OpId, Payload, Record, Reply, RunId, Token};
+use everstep_core::{
+    Commit, Digest, Entry, Message, OpId, Payload, Record, Reply, RunId, Timestamp, Token,
+};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::{HashMap, VecDeque};
@@ -77,6 +80,7 @@ pub(super) struct Shared {
     pub(super) options: RemoteOptions,
     pub(super) identity: String,
     pub(super) pending: Pending,
+    pub(super) clock: ServerClock,
     pub(super) state: Mutex<State>,
     pub(super) work_bell: Notify,
     pub(super) news_bell: Notify,
@@ -114,6 +118,7 @@ impl RemoteLink {
             options,
             identity: format!("{:032x}", rand::random::<u128>()),
             pending: Pending::new(),
+            clock: ServerClock::new(),
             state: Mutex::new(state),
             work_bell: Notify::new(),
             news_bell: Notify::new(),
@@ -169,6 +174,10 @@ impl Shared {
 
 #[async_trait]
 impl HostLink for RemoteLink {
+    fn now(&self) -> Timestamp {
+        self.shared.clock.now()
+    }
+
     async fn next_work(&self, free: usize) -> Option<Work> {
         loop {
             {

@@ -13,6 +13,7 @@ mod link;
 mod pending;
 pub mod protocol;
 mod serve;
+mod server_clock;
 #[cfg(test)]
 mod tests;
 

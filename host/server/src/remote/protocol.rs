@@ -69,6 +69,8 @@ pub mod kind {
     pub const PING: &str = "ping";
     /// Both: this side ends the connection, and nothing is wrong.
     pub const GOODBYE: &str = "goodbye";
+    /// Server: what its clock shows.
+    pub const CLOCK: &str = "clock";
     /// Host: so many more runs may come.
     pub const GRANT: &str = "grant";
     /// Server: a run.
@@ -176,6 +178,16 @@ pub struct Welcome {
     /// The runs that the host does not have any more.
     #[serde(default)]
     pub lost: Vec<RunId>,
+    /// The server's clock, in milliseconds since 1970, which the host goes by; 0 when it does not say.
+    #[serde(default)]
+    pub clock_ms: u64,
+}
+
+/// What the server's clock shows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClockFrame {
+    /// Milliseconds since 1970.
+    pub clock_ms: u64,
 }
 
 /// Why something was not done.

@@ -6,9 +6,9 @@
 
 use super::frame::{self, Frame};
 use super::protocol::{
-    Answer, Bytes as Piece, CHUNK, FRAME_MAX, Grant, HANDSHAKE, HandBackFrame, Hello, JournalFrom,
-    Lease, ModuleFrom, ModulePiece, OfRun, ProgressFrame, REQUESTS_MAX, Refusal, Renew, SendFrame,
-    SnapshotFrame, Speaks, VERSIONS, Welcome, WorkFrame, kind,
+    Answer, Bytes as Piece, CHUNK, ClockFrame, FRAME_MAX, Grant, HANDSHAKE, HandBackFrame, Hello,
+    JournalFrom, Lease, ModuleFrom, ModulePiece, OfRun, ProgressFrame, REQUESTS_MAX, Refusal,
+    Renew, SendFrame, SnapshotFrame, Speaks, VERSIONS, Welcome, WorkFrame, kind,
 };
 use crate::clock;
 use crate::dispatch::{Dispatch, Introduction, Seat, Timing, check_name, check_pool};
@@ -129,6 +129,7 @@ pub(crate) async fn serve(
         ended = guest.listen(&mut hearing, timing.silence()) => ended,
         ended = frame::write_all(&mut speaking, &mut outgoing, timing.heartbeat) => ended,
         never = guest.hand_out() => match never {},
+        never = guest.tell_the_time(timing.heartbeat) => match never {},
         never = guest.pass_news_on() => match never {},
         () = joined.superseded.notified() => Ok(()),
         _ = draining.wait_for(|draining| *draining) => Ok(()),
@@ -210,6 +211,7 @@ fn welcome(version: u32, host: u64, timing: Timing, lost: Vec<everstep_core::Run
         heartbeat_ms: millis(timing.heartbeat),
         lease_ms: millis(timing.lease),
         lost,
+        clock_ms: clock::now().as_millis(),
     }
 }
 
@@ -222,6 +224,14 @@ impl Guest {
         if let Some(frame) = frame::encode(kind, 0, what) {
             // When the connection has broken, whoever waits notices.
             let _ = self.out.send(Outgoing { frame, _room: None });
+        }
+    }
+
+    /// Hosts go by the clock of their server.
+    async fn tell_the_time(&self, every: Duration) -> Infallible {
+        loop {
+            tokio::time::sleep(every).await;
+            self.tell(kind::CLOCK, &ClockFrame { clock_ms: clock::now().as_millis() });
         }
     }
 

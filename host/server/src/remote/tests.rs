@@ -77,7 +77,14 @@ impl Fake {
     /// Takes the host in.
     async fn welcome(&self, lost: Vec<RunId>) -> (Peer, Hello) {
         let (mut peer, hello) = self.accept().await;
-        let welcome = Welcome { version: 1, host: 7, heartbeat_ms: 10_000, lease_ms: 30_000, lost };
+        let welcome = Welcome {
+            version: 1,
+            host: 7,
+            heartbeat_ms: 10_000,
+            lease_ms: 30_000,
+            lost,
+            clock_ms: 0,
+        };
         peer.say(kind::WELCOME, 0, &welcome).await;
         (peer, hello)
     }
@@ -299,8 +306,14 @@ async fn a_server_of_another_version_is_tried_again_until_it_is_updated() {
     peer.say(kind::REFUSED, 0, &Refusal { code: "host.protocol".into(), detail }).await;
     fake.happens("refused (host.protocol): the server speaks version 9").await;
     let (mut peer, _) = fake.accept().await;
-    let welcome =
-        Welcome { version: 9, host: 1, heartbeat_ms: 1_000, lease_ms: 3_000, lost: Vec::new() };
+    let welcome = Welcome {
+        version: 9,
+        host: 1,
+        heartbeat_ms: 1_000,
+        lease_ms: 3_000,
+        lost: Vec::new(),
+        clock_ms: 0,
+    };
     peer.say(kind::WELCOME, 0, &welcome).await;
     fake.happens("chose version 9").await;
     fake.welcome(Vec::new()).await;
@@ -312,8 +325,14 @@ async fn a_silent_server_is_left_and_leases_that_cannot_stand_are_given_up() {
     let fake = Fake::new().await;
     let link = fake.link();
     let (mut peer, _) = fake.accept().await;
-    let welcome =
-        Welcome { version: 1, host: 7, heartbeat_ms: 300, lease_ms: 600_000, lost: Vec::new() };
+    let welcome = Welcome {
+        version: 1,
+        host: 7,
+        heartbeat_ms: 300,
+        lease_ms: 600_000,
+        lost: Vec::new(),
+        clock_ms: 0,
+    };
     peer.say(kind::WELCOME, 0, &welcome).await;
     let asking = tokio::spawn({
         let link = Arc::clone(&link);

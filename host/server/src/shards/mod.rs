@@ -2,9 +2,10 @@
 //! is there and who owns what, now and then and whenever somebody comes or goes; whoever has more than
 //! its share gives up the rest, whoever has less takes what is free. Called by `server`.
 //!
-//! Invariant: what this server believes to own it owns. It renews its claims in good time, and believes in
-//! none of them any more before one that it could not renew has run out. Should it be stopped in between
-//! (a paused process), the store refuses what is written under leases of an earlier claim.
+//! Invariant: what this server believes to own it owns, and for at least a lease longer, which is how long
+//! hosts go on that hear nothing of it: a claim that it could not renew for half of its time is lost.
+//! Should it be stopped in between (a paused process), the store refuses what is written under leases of an
+//! earlier claim.
 
 mod balance;
 
@@ -68,14 +69,14 @@ impl Claims {
                 () = tokio::time::sleep(self.timing.heartbeat) => {}
                 () = bell.notified() => tokio::time::sleep(REST).await,
             }
-            let until = self.sure + (self.timing.lease - self.timing.heartbeat / 2);
+            let until = self.sure + self.timing.lease;
             match tokio::time::timeout_at(until, self.look()).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => tracing::warn!(%error, "the shards cannot be looked at"),
                 Err(_) => tracing::warn!("the store did not answer in time"),
             }
             // Also after a pause of this process.
-            if Instant::now() >= self.sure + (self.timing.lease - self.timing.heartbeat / 2) {
+            if Instant::now() >= self.sure + self.timing.lease {
                 self.lose(self.owned.keys().copied().collect());
                 self.sure = Instant::now();
             }
@@ -103,8 +104,8 @@ impl Claims {
         let store = Arc::clone(&self.store);
         let servers = store.ownership();
         let begun = Instant::now();
-        servers.join(&self.member, self.timing.lease).await?;
-        let renewals = self.owned.values().map(|owner| servers.renew(owner, self.timing.lease));
+        servers.join(&self.member, self.timing.claim()).await?;
+        let renewals = self.owned.values().map(|owner| servers.renew(owner, self.timing.claim()));
         let renewed = try_join_all(renewals).await?;
         let gone = self.owned.keys().zip(renewed).filter(|(_, renewed)| !renewed);
         self.lose(gone.map(|(shard, _)| *shard).collect());
@@ -154,7 +155,8 @@ impl Claims {
     async fn take(&mut self, shards: Vec<u16>) -> Result<bool, StoreError> {
         let (store, mut taken) = (Arc::clone(&self.store), 0);
         for shard in shards {
-            let claim = store.ownership().claim(shard, &self.member.id, self.timing.lease).await?;
+            let claim =
+                store.ownership().claim(shard, &self.member.id, self.timing.claim()).await?;
             let Some(epoch) = claim else { continue };
             let owner = Owner { shard, member: self.member.id.clone(), epoch };
             self.owned.insert(shard, owner);

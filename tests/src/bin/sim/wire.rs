@@ -7,7 +7,9 @@
 
 use crate::world::{Defect, World};
 use async_trait::async_trait;
-use everstep_core::{Commit, Digest, Entry, Message, OpId, Payload, Record, Reply, RunId, Token};
+use everstep_core::{
+    Commit, Digest, Entry, Message, OpId, Payload, Record, Reply, RunId, Timestamp, Token,
+};
 use everstep_server::Timing;
 use everstep_server::dispatch::{Introduction, Seat};
 use everstep_server::link::{
@@ -261,6 +263,10 @@ fn lose(state: &mut State, run: RunId, token: Token) {
 
 #[async_trait]
 impl HostLink for Wire {
+    fn now(&self) -> Timestamp {
+        everstep_server::clock::now()
+    }
+
     async fn next_work(&self, free: usize) -> Option<Work> {
         if free == 0 {
             return std::future::pending().await;

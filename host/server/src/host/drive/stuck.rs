@@ -1,7 +1,6 @@
 //! A run that cannot go on without help: what stopped it is written down, nothing else is touched.
 
 use super::{Driver, Stop};
-use crate::clock;
 use crate::host::load::{self, LoadError};
 use crate::link::HandBack;
 use everstep_core::{Commit, Delivery, Input, RunState, StuckCause};
@@ -24,7 +23,7 @@ impl Driver<'_> {
             Err(error) => return error.into(),
         };
         let input = Input::Stuck { cause, undelivered };
-        match run.handle(input, clock::now()) {
+        match run.handle(input, self.parts.link.now()) {
             Ok(commit) => self.staged = Some(commit),
             Err(_) => return Stop::Back(HandBack::Idle(None)),
         }

@@ -2,7 +2,6 @@
 //! its outbox before the other side has it.
 
 use super::{Driver, Stop};
-use crate::clock;
 use crate::host::messages;
 use crate::host::warm::Resting;
 use crate::link::HandBack;
@@ -32,7 +31,7 @@ impl Driver<'_> {
             self.resend_at = Some(Instant::now() + RESEND);
         }
         for (id, reply) in replies {
-            let finished = guest.run.answered(id, reply, clock::now());
+            let finished = guest.run.answered(id, reply, self.parts.link.now());
             self.finish(guest, module, finished, Vec::new()).await?;
             if self.batch_is_full() {
                 self.flush().await?;
@@ -61,7 +60,7 @@ impl Driver<'_> {
             let (replies, lost) =
                 messages::send(&*self.parts.link, self.record.id(), messages).await;
             for (id, reply) in replies {
-                if let Finished::Decide(input) = run.answered(id, reply, clock::now()) {
+                if let Finished::Decide(input) = run.answered(id, reply, self.parts.link.now()) {
                     self.decide(&mut run, input)?;
                 }
             }
