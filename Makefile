@@ -5,7 +5,7 @@ GUEST_TOOLCHAIN_DIR ?= $(or $(XDG_DATA_HOME),$(HOME)/.local/share)/everstep/gues
 EVERSTEP_GUEST_CARGO ?= $(GUEST_TOOLCHAIN_DIR)/bin/guest-cargo
 export GUEST_TOOLCHAIN_DIR EVERSTEP_GUEST_CARGO
 
-.PHONY: help demo test build guests toolchain lint bench sim
+.PHONY: help demo test build guests toolchain lint bench sim chaos
 
 help:
 	@echo 'make demo    run a workflow on a server that is killed and restarted on the way'
@@ -14,6 +14,7 @@ help:
 	@echo 'make guests  build the example workflows'
 	@echo 'make lint    check format, lints and the purity of the core'
 	@echo 'make sim     simulate SEEDS=10000 histories with faults, or show the one of SEED=123'
+	@echo 'make chaos   kill, stop and cut servers, hosts and Redis for SECONDS=120 and check every promise'
 	@echo 'make bench   print the speed of the sequential and the fleet workload'
 
 demo: toolchain build
@@ -52,3 +53,10 @@ sim:
 	cargo build --quiet --workspace --bin sim
 	"$${CARGO_TARGET_DIR:-target}/debug/sim" $(if $(SEED),--seed $(SEED),--seeds $(SEEDS) --first $(FIRST)) \
 		$(if $(DEFECT),--defect $(DEFECT))
+
+# Real processes and real faults, for so long in each scenario. See docs/reliability.md.
+SECONDS ?= 120
+SCENARIO ?= all
+chaos: toolchain
+	cargo build --quiet --workspace --bins
+	"$${CARGO_TARGET_DIR:-target}/debug/chaos" --seconds $(SECONDS) --scenario $(SCENARIO) --seed "$(SEED)"

@@ -14,12 +14,22 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Something that a task posted.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, serde::Serialize)]
 pub struct Line {
     /// When it arrived.
     pub at: Timestamp,
     /// What was posted.
     pub body: serde_json::Value,
+}
+
+/// The time by the clock of the ledger.
+///
+/// # Panics
+/// When the clock is before 1970.
+#[must_use]
+pub fn now() -> Timestamp {
+    let millis = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
+    Timestamp::from_millis(u64::try_from(millis).unwrap())
 }
 
 /// A running ledger. It ends with the test process.
@@ -126,8 +136,7 @@ impl Ledger {
 }
 
 async fn append(State(pages): State<Arc<Pages>>, body: String) -> &'static str {
-    let millis = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
-    let at = Timestamp::from_millis(u64::try_from(millis).unwrap());
+    let at = now();
     let body = serde_json::from_str(&body).unwrap_or(serde_json::Value::String(body));
     pages.lines.lock().unwrap().push(Line { at, body });
     while pages.held.load(Ordering::SeqCst) {

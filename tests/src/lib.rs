@@ -5,6 +5,7 @@
 //! must fail, not pass.
 #![allow(clippy::unwrap_used)]
 
+pub mod chaos;
 mod cli;
 mod guests;
 mod hosts;
@@ -17,7 +18,7 @@ mod snapshots;
 pub use cli::{Cli, Said};
 pub use guests::{guest, guest_cargo, guest_with_lines};
 pub use hosts::HostProcess;
-pub use ledger::{Ledger, Line};
+pub use ledger::{Ledger, Line, now};
 pub use process::{ServerProcess, everstep};
 pub use redis::RedisProcess;
 pub use runs::{body, completed, journal, reach, serve, start, upload};

@@ -15,8 +15,10 @@ use std::time::{Duration, Instant};
 #[must_use]
 pub fn everstep() -> PathBuf {
     let test = std::env::current_exe().unwrap();
-    // target/<profile>/deps/<test> → target/<profile>/everstep
-    let program = test.parent().and_then(Path::parent).unwrap().join("everstep");
+    let folder = test.parent().unwrap();
+    // A test is target/<profile>/deps/<test>, a program target/<profile>/<program>.
+    let folder = if folder.ends_with("deps") { folder.parent().unwrap() } else { folder };
+    let program = folder.join("everstep");
     assert!(
         program.exists(),
         "{} is not built; type: cargo build -p everstep (or make test)",

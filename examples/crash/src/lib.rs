@@ -45,6 +45,8 @@ struct Entry {
     at: Timestamp,
     /// What the step is about to return; only at its end.
     value: Option<String>,
+    /// What the host that executes the step is called, if it was given the secret `WITNESS`.
+    host: Option<String>,
 }
 
 #[payload]
@@ -56,7 +58,11 @@ struct Outcome {
 }
 
 /// One step. Its value differs with every attempt, so that a result which changed would show.
-#[task(retry = fixed(max_attempts = 1_000, delay = millis(20)), hosts = ["127.0.0.1:*"])]
+#[task(
+    retry = fixed(max_attempts = 1_000, delay = millis(20)),
+    hosts = ["127.0.0.1:*"],
+    secrets = ["WITNESS"],
+)]
 async fn step(context: TaskContext, input: Step) -> TaskResult<String> {
     let now = || Timestamp::from(SystemTime::now());
     let value = format!("{}#{}@{}", input.step, context.attempt(), now().as_millis());
@@ -69,6 +75,7 @@ async fn step(context: TaskContext, input: Step) -> TaskResult<String> {
             token: context.idempotency_token().into(),
             at: now(),
             value,
+            host: context.secret("WITNESS").ok(),
         };
         http::post(&input.ledger).timeout(secs(10)).json(&entry).send()?.success()
     };

@@ -14,7 +14,7 @@ use everstep_server::{
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 /// Programs that started this one may pass a signal on which came to it directly, too; that is not
@@ -191,6 +191,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Ended {
     options.self_check = SelfCheckOptions { every: args.self_check.0 };
     options.secrets = Secrets::new(args.secrets.into_iter().collect());
     log_to_stderr(output);
+    outlive_file_limits()?;
     let server = start(options).await?;
     let url = url(&server);
     if output.is_json() {
@@ -278,10 +279,18 @@ pub(super) async fn unless_impatient(ending: impl Future<Output = ()>) -> Result
     }
 }
 
+/// Has writes that exceed a limit on the size of files fail like those on a full disk, instead of
+/// ending the process.
+fn outlive_file_limits() -> Result<(), Failure> {
+    listen(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw())).map(drop)
+}
+
+fn listen(kind: SignalKind) -> Result<Signal, Failure> {
+    signal(kind).map_err(|e| Failure::new("system.signals", format!("no signals: {e}")))
+}
+
 /// Returns when the process is asked to stop.
 pub(super) async fn stop_signal() -> Result<(), Failure> {
-    let listen =
-        |kind| signal(kind).map_err(|e| Failure::new("system.signals", format!("no signals: {e}")));
     let (mut interrupt, mut terminate) =
         (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
     tokio::select! {
