@@ -303,12 +303,29 @@ fn invocations(script: &str) -> Vec<Vec<String>> {
     found
 }
 
+/// The units and the compose file, as if they were blocks of a page: what they start is what a shell would.
+fn deployments() -> Vec<Block> {
+    let files = ["everstep-server.service", "everstep-host.service", "compose.yaml"];
+    let blocks = files.map(|file| {
+        let place = format!("docs/deploy/{file}");
+        let text = read(&place).replace("/usr/local/bin/everstep ", " everstep ");
+        let starts =
+            |line: &&str| line.starts_with("ExecStart=") || line.contains("command: everstep");
+        let text: Vec<&str> = text.lines().filter(starts).collect();
+        assert!(!text.is_empty(), "{place} starts nothing");
+        Block { place, text: text.join("\n"), ..Block::default() }
+    });
+    blocks.into()
+}
+
 #[test]
 fn commands_and_options_in_the_documents_exist() {
     let mut help = Help::default();
     let mut offences = Vec::new();
     let mut count = 0;
-    for block in pages().iter().flat_map(|page| blocks(page)).filter(|b| b.language == "sh") {
+    let pages = pages();
+    let scripts = pages.iter().flat_map(|page| blocks(page)).filter(|b| b.language == "sh");
+    for block in scripts.chain(deployments()) {
         for words in invocations(&block.text) {
             count += 1;
             let verb = words.get(..1).unwrap_or_default();

@@ -17,7 +17,7 @@ const PROMISES: &[Promise] = &[
     Promise::OneHistory,
     Promise::Programs,
 ];
-/// Violations that are shown of each promise; all of them are counted.
+/// Violations that are shown of each promise, and exits; all of them are counted.
 const SHOWN: usize = 5;
 
 /// See the module.
@@ -82,6 +82,9 @@ impl fmt::Display for Report {
             ("seconds in all", seconds(self.took)),
         ] {
             writeln!(f, "  {what:<48}{count:>8}")?;
+        }
+        for exit in self.exits.iter().take(SHOWN) {
+            writeln!(f, "    {exit}")?;
         }
         writeln!(f, "\nviolations")?;
         for promise in PROMISES {
